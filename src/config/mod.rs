@@ -1,0 +1,1 @@
+//! Where settings come from: OpenSVC's own files and `actions.toml`.

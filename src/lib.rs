@@ -1,0 +1,11 @@
+//! Handler for OpenSVC *pull mode*.
+//!
+//! A collector queues actions for a node; this short-lived program is started by a TCP notification (systemd socket,
+//! inetd), a timer or a person, fetches the queued actions over HTTPS, runs them as external commands, posts each
+//! result back, and exits.
+
+pub mod action;
+pub mod config;
+
+/// The version that `--version` and the `User-Agent` header show.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

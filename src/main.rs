@@ -1,0 +1,3 @@
+//! Process edge: arguments in, exit status out. The program itself is the library.
+
+fn main() {}
