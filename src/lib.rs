@@ -5,6 +5,7 @@
 //! result back, and exits.
 
 pub mod action;
+pub mod collector;
 pub mod config;
 
 /// The version that `--version` and the `User-Agent` header show.

@@ -1,5 +1,12 @@
 //! The domain: what an action is and what is decided about it. Pure: no clock, no file, no socket.
 
+pub mod argv;
+pub mod outcome;
+pub mod output;
+pub mod redact;
+pub mod time;
+pub mod words;
+
 use std::fmt;
 use std::str::FromStr;
 
