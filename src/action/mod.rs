@@ -5,6 +5,7 @@ pub mod argv;
 pub mod outcome;
 pub mod output;
 pub mod redact;
+pub mod retry;
 pub mod time;
 pub mod words;
 

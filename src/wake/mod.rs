@@ -4,3 +4,4 @@
 pub mod activation;
 pub mod lock;
 pub mod notification;
+pub mod stop;

@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -38,6 +39,7 @@ const WAITING_LIMIT: usize = 128;
 #[derive(Debug, Default)]
 pub struct Rings {
     count: Cell<u64>,
+    ignored: Cell<u64>,
     taken: Cell<u64>,
     last: Cell<Option<Instant>>,
     rung: Notify,
@@ -50,10 +52,28 @@ impl Rings {
         self.rung.notify_waiters();
     }
 
+    fn ignore(&self) {
+        self.ignored.set(self.ignored.get() + 1);
+        self.rung.notify_waiters();
+    }
+
     /// Notifications so far.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count.get()
+    }
+
+    /// Connections of senders that do not count, so far.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.ignored.get()
+    }
+
+    /// Waits for the first connection, of whatever sender, but no longer than [`QUIET`]: it may have gone away again.
+    pub async fn first(&self) {
+        if self.count.get() + self.ignored.get() == 0 {
+            tokio::select! { () = self.rung.notified() => {}, () = sleep(QUIET) => {} }
+        }
     }
 
     /// Whether there was a notification since the last call.
@@ -76,6 +96,7 @@ impl Rings {
 #[derive(Debug)]
 pub struct Doorbell {
     listeners: Vec<TcpListener>,
+    knocked: bool,
     waiting: VecDeque<Sender>,
 }
 
@@ -92,8 +113,9 @@ impl Doorbell {
     /// # Errors
     /// When a socket cannot be watched.
     pub fn new(activation: Activation) -> io::Result<Self> {
-        let mut doorbell = Self { listeners: Vec::new(), waiting: VecDeque::new() };
+        let mut doorbell = Self { listeners: Vec::new(), knocked: false, waiting: VecDeque::new() };
         for listener in activation.listeners {
+            doorbell.knocked |= poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&Timespec::default()))? > 0;
             listener.set_nonblocking(true)?;
             doorbell.listeners.push(TcpListener::from_std(listener)?);
         }
@@ -108,6 +130,12 @@ impl Doorbell {
     #[must_use]
     pub fn is_listening(&self) -> bool {
         !self.listeners.is_empty()
+    }
+
+    /// Whether somebody waited on a listening socket when this process started.
+    #[must_use]
+    pub fn was_knocked_at(&self) -> bool {
+        self.knocked
     }
 
     /// The senders of the connections that this process was started with.
@@ -127,6 +155,7 @@ impl Doorbell {
                             rings.ring();
                             self.hold(stream);
                         } else {
+                            rings.ignore();
                             tracing::debug!("a notification of {} does not count: wake.allow", peer.ip());
                         }
                     }
