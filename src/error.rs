@@ -84,6 +84,9 @@ pub enum Error {
     /// A command could not even be tried.
     #[error("cannot start a command")]
     Spawn(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot print")]
+    Print(#[source] io::Error),
     /// A collector did not do what was asked.
     #[error(transparent)]
     Collector(#[from] CollectorError),
@@ -100,7 +103,7 @@ impl Error {
             Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => Exit::Config,
             Self::Collector(CollectorError::Http(HttpError::TooLarge { .. })) => Exit::Data,
             Self::Collector(_) => Exit::TempFail,
-            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) => Exit::Unavailable,
+            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => Exit::Unavailable,
         }
     }
 

@@ -80,12 +80,25 @@ pub struct Admitted {
 /// A change of one action, in the words of its life.
 #[derive(Debug)]
 pub enum Change {
+    /// Its command did not start after all.
+    Received(ActionKey),
     /// Its command is about to start.
     Started(ActionKey, Timestamp),
     /// It has a result.
     Finished(ActionKey, Outcome),
     /// The collector accepted the result.
     Reported(ActionKey, Timestamp),
+}
+
+impl Change {
+    /// The action, if the change is its result.
+    #[must_use]
+    pub fn finished(&self) -> Option<ActionKey> {
+        match self {
+            Self::Finished(key, _) => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 /// The open ledger.
@@ -158,41 +171,33 @@ impl Ledger {
                  FROM action WHERE state = ?1 ORDER BY rowid",
             )?;
             let rows = query.query_map([state.as_str()], record)?;
-            rows.collect()
+            rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|source| self.failed(source))
     }
 
-    /// How many actions are in `state`.
+    /// The result of an action, and the collector that it belongs to; `None` where there is none.
     ///
     /// # Errors
-    /// When they cannot be counted.
-    pub fn count(&self, state: State) -> Result<u64, LedgerError> {
-        self.connection
-            .prepare_cached("SELECT count(*) FROM action WHERE state = ?1")
-            .and_then(|mut query| query.query_row([state.as_str()], |row| row.get(0)))
-            .map_err(|source| self.failed(source))
-    }
-
-    /// The result of an action that has one.
-    ///
-    /// # Errors
-    /// When it cannot be read, or there is none.
-    pub fn outcome(&self, key: ActionKey) -> Result<Outcome, LedgerError> {
+    /// When it cannot be read.
+    pub fn result(&self, key: ActionKey) -> Result<Option<(String, Outcome)>, LedgerError> {
         self.connection
             .prepare_cached(
-                "SELECT ret, stdout, stderr, finished_at FROM action
+                "SELECT ret, stdout, stderr, finished_at, endpoint FROM action
                  WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND ret IS NOT NULL",
             )
             .and_then(|mut query| {
-                query.query_row(params![key.queue.as_str(), key.id.0, key.generation], |row| {
-                    Ok(Outcome {
-                        ret: row.get(0)?,
-                        stdout: row.get(1)?,
-                        stderr: row.get(2)?,
-                        ended_at: from_millis(row.get(3)?),
+                query
+                    .query_row(params![key.queue.as_str(), key.id.0, key.generation], |row| {
+                        let outcome = Outcome {
+                            ret: row.get(0)?,
+                            stdout: row.get(1)?,
+                            stderr: row.get(2)?,
+                            ended_at: from_millis(row.get(3)?),
+                        };
+                        Ok((row.get(4)?, outcome))
                     })
-                })
+                    .optional()
             })
             .map_err(|source| self.failed(source))
     }
@@ -356,6 +361,12 @@ fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<(
     let transaction = connection.transaction()?;
     for change in changes {
         match change {
+            Change::Received(key) => transaction
+                .prepare_cached(
+                    "UPDATE action SET state = 'received', started_at = NULL
+                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
+                )?
+                .execute(params![key.queue.as_str(), key.id.0, key.generation])?,
             Change::Started(key, at) => transaction
                 .prepare_cached(
                     "UPDATE action SET state = 'started', started_at = ?4

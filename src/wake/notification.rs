@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::settings::Network;
+use crate::config::Network;
 use crate::wake::activation::Activation;
 
 /// A listening socket counts as idle when nobody has knocked for this long. A handler that ended at once would be
@@ -89,6 +89,14 @@ impl Rings {
             tokio::select! { () = self.rung.notified() => {}, () = sleep_until(until) => {} }
         }
         self.taken.get() != self.count.get()
+    }
+
+    /// Lets everybody knock in vain until it is quiet: for a run that has failed. A socket that is left with somebody
+    /// waiting starts this program again at once, and systemd closes a port that does so for long.
+    pub async fn hush(&self) {
+        while self.wait_or_quiet().await {
+            self.take();
+        }
     }
 }
 
