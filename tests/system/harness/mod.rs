@@ -7,6 +7,6 @@ mod machine;
 mod product;
 mod tree;
 
-pub(crate) use machine::{Machine, Output};
-pub(crate) use product::json;
+pub(crate) use machine::{Machine, Output, Running};
+pub(crate) use product::{Collector, Queue, json, seen};
 pub(crate) use tree::Tree;
