@@ -2,5 +2,11 @@
 //!
 //! Needs root, debootstrap and systemd-container. The trees are made once and kept in `target/system-test`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod dequeue;
 mod harness;
+mod inetd;
+mod leftovers;
+mod peers;
 mod units;

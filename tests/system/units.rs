@@ -14,8 +14,12 @@ fn systemd_analyze_verify_has_nothing_to_say() {
         let output = machine.run(&[&["systemd-analyze", "verify", "--man=no"], units].concat());
         assert_eq!((output.status, output.stdout.as_str(), output.stderr.as_str()), (0, "", ""));
     };
-    let common =
-        ["opensvc-actions.service", "opensvc-actions.timer", "opensvc-actions-rearm.timer", "opensvc-actions-rearm.service"];
+    let common = [
+        "opensvc-actions.service",
+        "opensvc-actions.timer",
+        "opensvc-actions-rearm.timer",
+        "opensvc-actions-rearm.service",
+    ];
     verify(&[&["opensvc-actions.socket"], &common[..]].concat());
     machine.install_accept_yes();
     verify(&[&["opensvc-actions.socket", "opensvc-actions@.service"], &common[..]].concat());
@@ -35,20 +39,18 @@ fn outside_the_drop_ins_every_directive_is_in_the_manual_of_systemd_239() {
     for directory in ["units", "units/accept-yes"] {
         for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)).unwrap() {
             let path = file.unwrap().path();
-            let is_unit = path.extension().is_some_and(|is| is == "service" || is == "socket" || is == "timer");
-            for line in fs::read_to_string(&path).into_iter().filter(|_| is_unit).flat_map(into_lines) {
-                let directive = line.split_once('=').map_or("", |(directive, _)| directive);
-                let known = line.starts_with(['#', '[']) || line.is_empty() || KNOWN.split_whitespace().any(|it| it == directive);
+            if !path.extension().is_some_and(|is| is == "service" || is == "socket" || is == "timer") {
+                continue;
+            }
+            for line in fs::read_to_string(&path).unwrap().lines().filter(|line| !line.starts_with(['#', '['])) {
+                let directive = line.split_once('=').map_or(line, |(directive, _)| directive);
+                let known = line.is_empty() || KNOWN.split_whitespace().any(|known| known == directive);
                 assert!(known, "{}: {line}", path.display());
                 seen += 1;
             }
         }
     }
     assert!(seen > 50, "where are the units?");
-}
-
-fn into_lines(text: String) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -87,7 +89,8 @@ fn the_timer_re_arms_a_socket_that_has_failed() {
     let machine = Machine::with_product("re-arm");
     machine.enable_socket();
     // Its period, in haste.
-    let haste = "[Timer]\nOnActiveSec=\nOnUnitInactiveSec=\nOnActiveSec=200ms\nOnUnitInactiveSec=200ms\nAccuracySec=1ms\n";
+    let haste =
+        "[Timer]\nOnActiveSec=\nOnUnitInactiveSec=\nOnActiveSec=200ms\nOnUnitInactiveSec=200ms\nAccuracySec=1ms\n";
     machine.write("/etc/systemd/system/opensvc-actions-rearm.timer.d/haste.conf", haste);
     machine.ok(&["systemctl", "daemon-reload"]);
     // The port is held by another program when the socket is started: it fails.

@@ -17,6 +17,11 @@ use serde_json::Value;
 
 use super::tree::{Tree, cache};
 
+/// Where running machines have their directories.
+pub(crate) fn machines() -> PathBuf {
+    cache().join("machines")
+}
+
 /// How long anything here may take before the test is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -52,8 +57,8 @@ impl Machine {
     pub(crate) fn boot_tree(name: &str, tree: Tree) -> Self {
         let lower = tree.directory();
         let unique = format!("{name}-{}", std::process::id());
-        let directory = cache().join("machines").join(&unique);
-        forget_the_dead(directory.parent().unwrap());
+        let directory = machines().join(&unique);
+        forget_the_dead(&machines());
         let filesystem = directory.join("fs");
         fs::create_dir_all(&filesystem).unwrap();
         let control_groups = control_groups(&unique);
@@ -85,6 +90,11 @@ impl Machine {
         let machine = Self { directory, control_groups, container, init, init_fd, shown: Cell::new(false) };
         machine.ok(&["systemctl", "is-system-running", "--wait"]);
         machine
+    }
+
+    /// What the machine has on this one; gone with it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Where a file of the machine is seen from here.

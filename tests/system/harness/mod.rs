@@ -7,6 +7,6 @@ mod machine;
 mod product;
 mod tree;
 
-pub(crate) use machine::{Machine, Output, Running};
-pub(crate) use product::{Collector, Queue, json, seen};
+pub(crate) use machine::{Machine, machines};
+pub(crate) use product::{Queue, seen};
 pub(crate) use tree::Tree;

@@ -9,6 +9,8 @@ use super::machine::Running;
 use super::{Machine, Tree};
 
 const HANDLER: &str = env!("CARGO_BIN_EXE_opensvc-actions");
+/// What a line about a fetch holds, and no other.
+const FETCH: &str = "collector_get_action_queue_v2";
 const UNITS: &str = "/usr/lib/systemd/system";
 const STATE: &str = "/var/lib/collector";
 const URL: &str = "https://127.0.0.1:8443";
@@ -81,7 +83,7 @@ impl Machine {
             let directory = directory.unwrap();
             for file in fs::read_dir(directory.path()).unwrap() {
                 let file = file.unwrap();
-                let name = format!("{}/{}", directory.file_name().display(), file.file_name().display());
+                let name = file.path().strip_prefix(units().join("drop-ins")).unwrap().to_str().unwrap().to_owned();
                 self.write(&format!("{UNITS}/{name}"), fs::read(file.path()).unwrap());
             }
         }
@@ -156,6 +158,11 @@ impl Machine {
         pairs.into_iter().map(|pair| pair[0].words.clone()).collect()
     }
 
+    /// How many commands have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.marks().iter().filter(|mark| !mark.start).count()
+    }
+
     /// Is a command running whose words are these?
     pub(crate) fn is_running(&self, words: &str) -> bool {
         let marks = self.marks();
@@ -174,6 +181,13 @@ impl Machine {
         self.start(&["/bin/sh", "-c", &script])
     }
 
+    /// Waits until the service is not running.
+    pub(crate) fn wait_until_inactive(&self) {
+        self.wait_for("the service to end", || {
+            matches!(&*self.property("opensvc-actions.service", "ActiveState"), "inactive" | "failed")
+        });
+    }
+
     /// A notification that nobody may ever answer.
     pub(crate) fn peer_without_answer(&self) {
         self.ok(&["perl", "-MIO::Socket::INET", "-e", "IO::Socket::INET->new('127.0.0.1:1214') or die $@"]);
@@ -187,10 +201,11 @@ impl Machine {
         });
     }
 
-    /// Lets everything that systemd and the handler say reach the journal.
+    /// Lets everything that systemd and the handler say reach the journal, each exchange with the collector included.
     pub(crate) fn log_everything(&self) {
         for unit in ["opensvc-actions.service", "opensvc-actions@.service"] {
-            self.write(&format!("/etc/systemd/system/{unit}.d/verbose.conf"), "[Service]\nLogLevelMax=debug\n");
+            let text = "[Service]\nLogLevelMax=debug\nExecStart=\nExecStart=/usr/bin/opensvc-actions -vv\n";
+            self.write(&format!("/etc/systemd/system/{unit}.d/verbose.conf"), text);
         }
         self.ok(&["systemctl", "daemon-reload"]);
     }
@@ -259,6 +274,13 @@ impl Collector<'_> {
     /// Everything the collector knows of an action.
     pub(crate) fn show(&self, id: u64) -> Value {
         json(&self.command(&["show", &id.to_string(), "--json"]))
+    }
+
+    /// How often the handler has asked for actions; needs [`Machine::log_everything`].
+    pub(crate) fn fetches(&self) -> usize {
+        let lines = self.machine.journal(&["_EXE=/usr/bin/opensvc-actions"]);
+        let asks = |line: &&Value| line["MESSAGE"].as_str().is_some_and(|text| text.contains(FETCH));
+        lines.iter().filter(asks).count()
     }
 
     /// Waits until the result is there.
