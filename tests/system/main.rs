@@ -1,1 +1,12 @@
-//! placeholder
+//! The handler on a real machine: a Debian booted under systemd-nspawn, with the real collector inside.
+//!
+//! Needs root, debootstrap and systemd-container. The trees are made once and kept in `target/system-test`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod dequeue;
+mod harness;
+mod inetd;
+mod leftovers;
+mod peers;
+mod units;

@@ -1,0 +1,343 @@
+//! One booted machine.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde_json::Value;
+
+use super::tree::{Tree, cache};
+
+/// Where running machines have their directories.
+pub(crate) fn machines() -> PathBuf {
+    cache().join("machines")
+}
+
+/// How long anything here may take before the test is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Debian under its own systemd, gone when dropped.
+pub(crate) struct Machine {
+    directory: PathBuf,
+    control_groups: Vec<PathBuf>,
+    container: Child,
+    init: i32,
+    init_fd: OwnedFd,
+    /// A test that is failing shows the journal once.
+    shown: Cell<bool>,
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Exit status, or 128 + signal.
+    pub(crate) status: i32,
+    /// Standard output, without the newline at the end.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Machine {
+    /// Boots the base tree and waits until the machine says that it is up.
+    pub(crate) fn boot(name: &str) -> Self {
+        Self::boot_tree(name, Tree::Base)
+    }
+
+    /// Boots any tree.
+    pub(crate) fn boot_tree(name: &str, tree: Tree) -> Self {
+        let lower = tree.directory();
+        let unique = format!("{name}-{}", std::process::id());
+        let directory = machines().join(&unique);
+        forget_the_dead(&machines());
+        let filesystem = directory.join("fs");
+        fs::create_dir_all(&filesystem).unwrap();
+        let control_groups = control_groups(&unique);
+
+        // systemd-nspawn says here which process is the machine's first, and when it is up.
+        let address = SocketAddr::from_abstract_name(format!("opensvc-actions-test-{unique}")).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+
+        let console = fs::File::create(directory.join("console")).unwrap();
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-ec", START, "sh"])
+            .args([lower.as_os_str(), filesystem.as_os_str(), unique.as_ref()])
+            .args(&control_groups)
+            .env("NOTIFY_SOCKET", format!("@opensvc-actions-test-{unique}"))
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console);
+        let mut container = command.spawn().unwrap();
+
+        let init = await_boot(&socket).unwrap_or_else(|| {
+            let said = fs::read_to_string(directory.join("console")).unwrap_or_default();
+            container.kill().unwrap();
+            container.wait().unwrap();
+            panic!("{name}: no machine within {PATIENCE:?}; its console:\n{said}");
+        });
+        let init_fd = pidfd_open(Pid::from_raw(init).unwrap(), PidfdFlags::empty()).unwrap();
+        let machine = Self { directory, control_groups, container, init, init_fd, shown: Cell::new(false) };
+        machine.ok(&["systemctl", "is-system-running", "--wait"]);
+        machine
+    }
+
+    /// What the machine has on this one; gone with it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where a file of the machine is seen from here.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        assert!(path.starts_with('/'), "{path} is not absolute");
+        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
+    /// Writes a file, and the directories above it.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Writes an executable file.
+    pub(crate) fn write_executable(&self, path: &str, content: impl AsRef<[u8]>) {
+        self.write(path, content);
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Copies an executable of this machine, of the build, into the tree.
+    pub(crate) fn install_executable(&self, from: &Path, to: &str) {
+        fs::copy(from, self.path(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        fs::set_permissions(self.path(to), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A text file's content; empty when there is none.
+    pub(crate) fn read(&self, path: &str) -> String {
+        match fs::read_to_string(self.path(path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            content => content.unwrap(),
+        }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=1", &PATIENCE.as_secs().to_string()])
+            .args(["nsenter", "--target", &self.init.to_string()])
+            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"])
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command in the machine, as root.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        finish(self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Runs a command that must succeed, and gives its standard output.
+    pub(crate) fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        if output.status != 0 {
+            self.show();
+        }
+        assert_eq!(output.status, 0, "{words:?}: {output:?}");
+        output.stdout
+    }
+
+    /// Runs a shell script that must succeed, and gives its standard output.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        self.ok(&["/bin/sh", "-ec", script])
+    }
+
+    /// Starts a command; the machine takes it along when it goes.
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
+        Running(self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// A property of a unit.
+    pub(crate) fn property(&self, unit: &str, property: &str) -> String {
+        self.ok(&["systemctl", "show", "--value", "--property", property, unit])
+    }
+
+    /// The journal's entries that match, oldest first.
+    pub(crate) fn journal(&self, matches: &[&str]) -> Vec<Value> {
+        self.ok(&["journalctl", "--sync"]);
+        let words = [&["journalctl", "--output=json", "--all", "--no-pager", "--quiet"], matches].concat();
+        self.ok(&words).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits for something that the machine brings about.
+    pub(crate) fn wait_for(&self, what: &str, condition: impl FnMut() -> bool) {
+        self.wait_at_most(PATIENCE, what, condition);
+    }
+
+    /// The same with a deadline of one's own.
+    pub(crate) fn wait_at_most(&self, limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            if started.elapsed() > limit {
+                self.show();
+                panic!("waited {limit:?} in vain for {what}");
+            }
+            thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// Shows the end of the journal, for whoever reads of a failure.
+    fn show(&self) {
+        if !self.shown.replace(true) {
+            let journal = self.run(&["journalctl", "--no-pager", "--lines=80", "--output=short-precise"]);
+            let units = self.run(&["systemctl", "--no-pager", "--all", "status", "opensvc-action*"]);
+            eprintln!("{}\n{}", journal.stdout, units.stdout);
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.show();
+        }
+        // With process 1 of a pid namespace all of its processes go, and with them the mounts.
+        let _ = pidfd_send_signal(&self.init_fd, Signal::KILL);
+        let started = Instant::now();
+        while matches!(self.container.try_wait(), Ok(None)) {
+            if started.elapsed() > Duration::from_secs(10) {
+                let _ = self.container.kill();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        for group in &self.control_groups {
+            remove_control_group(group);
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A command that goes on in the machine.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Waits for its end.
+    pub(crate) fn finish(self) -> Output {
+        finish(self.0)
+    }
+
+    /// Has it ended?
+    pub(crate) fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+fn finish(child: Child) -> Output {
+    use std::os::unix::process::ExitStatusExt as _;
+    let output = child.wait_with_output().unwrap();
+    Output {
+        status: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap()),
+        stdout: String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// What becomes the container, in a mount namespace of its own.
+/// Arguments: the tree, an empty directory, the machine's name, control groups to be in.
+const START: &str = r#"
+lower=$1 fs=$2 name=$3
+shift 3
+for group; do mkdir -p "$group"; echo $$ >"$group/cgroup.procs"; done
+mount -t tmpfs -o mode=755 tmpfs "$fs"
+mkdir "$fs/upper" "$fs/work" "$fs/root"
+mount -t overlay -o "lowerdir=$lower,upperdir=$fs/upper,workdir=$fs/work" overlay "$fs/root" ||
+    cp -a --reflink=auto "$lower/." "$fs/root"
+# what systemd-nspawn leaves in /run stays in here, too
+mkdir -p /run/systemd
+mount -t tmpfs -o mode=755 tmpfs /run/systemd
+exec systemd-nspawn --directory="$fs/root" --boot --register=no --keep-unit --quiet --private-network \
+    --machine="$name" --notify-ready=yes --link-journal=no --resolv-conf=off --timezone=off
+"#;
+
+/// Waits for the machine's READY=1 and gives the number of its first process.
+fn await_boot(socket: &UnixDatagram) -> Option<i32> {
+    let mut init = None;
+    let mut buffer = [0; 4096];
+    loop {
+        let length = socket.recv(&mut buffer).ok()?;
+        for line in String::from_utf8_lossy(&buffer[..length]).lines() {
+            if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
+                init = pid.parse().ok();
+            }
+            if line == "READY=1" && init.is_some() {
+                return init;
+            }
+        }
+    }
+}
+
+/// A control group for the machine in each hierarchy that systemd manages: machines that share one see each other's
+/// processes as left over.
+fn control_groups(unique: &str) -> Vec<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut found = Vec::new();
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let kind = match controllers {
+            "" => " - cgroup2 ",
+            "name=systemd" => " - cgroup ",
+            _ => continue,
+        };
+        let mount = mounts.lines().find(|line| {
+            line.contains(kind) && (controllers.is_empty() || line.rsplit(',').any(|option| option == controllers))
+        });
+        if let Some(mount) = mount {
+            let mount_point = Path::new(mount.split(' ').nth(4).unwrap());
+            let own = mount_point.join(path.trim_start_matches('/'));
+            found.push(own.join(format!("opensvc-actions-test-{unique}")));
+        }
+    }
+    found
+}
+
+/// Removes a control group with those below it, once they are empty.
+fn remove_control_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_control_group(&entry.path());
+        }
+    }
+    let started = Instant::now();
+    while group.exists() && fs::remove_dir(group).is_err() && started.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Removes the directories of test runs that were killed before they could.
+fn forget_the_dead(machines: &Path) {
+    for entry in fs::read_dir(machines).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_string_lossy().rsplit('-').next().and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            for group in control_groups(&name.to_string_lossy()) {
+                remove_control_group(&group);
+            }
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

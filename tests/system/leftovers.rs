@@ -1,0 +1,27 @@
+//! What the suite itself leaves on the machine that runs it.
+
+use std::fs;
+use std::panic;
+use std::process::Command;
+
+use crate::harness::Machine;
+
+#[test]
+fn nothing_is_left_of_a_machine_whose_test_has_failed() {
+    let name = format!("leftovers-{}", std::process::id());
+    let outcome = panic::catch_unwind(|| {
+        let machine = Machine::boot("leftovers");
+        assert!(machine.directory().to_string_lossy().ends_with(&name));
+        machine.start(&["sleep", "1000"]);
+        panic!("on purpose");
+    });
+    let reason = outcome.unwrap_err();
+    assert_eq!(reason.downcast_ref::<&str>(), Some(&"on purpose"));
+
+    let processes = Command::new("ps").args(["-e", "-ww", "-o", "args="]).output().unwrap().stdout;
+    assert!(!String::from_utf8(processes).unwrap().contains(&name), "a process");
+    assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&name), "a mount");
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("*{name}*")]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(found).unwrap(), "", "a control group");
+    assert!(!crate::harness::machines().join(name).exists(), "a directory");
+}
