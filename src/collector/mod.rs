@@ -1,6 +1,7 @@
 //! Talking to collectors: one module per dialect. The codecs in them are pure functions between bytes and types.
 
 pub mod oc3;
+mod row;
 pub mod rpc;
 
 use crate::action::ActionId;
@@ -28,7 +29,7 @@ pub struct Report {
 pub struct DecodeError {
     /// The line, from 1.
     pub line: usize,
-    /// The byte in that line, from 1 (0 when the line is empty).
+    /// How many bytes of that line were read.
     pub column: usize,
     /// What is wrong there.
     pub what: String,
