@@ -9,8 +9,12 @@ fn answer(value: &str) -> String {
 
 /// An answer with rows of these members.
 fn rows(rows: &[&str]) -> Batch {
-    let rows: String = rows.iter().map(|members| format!("<value><struct>{members}</struct></value>\n")).collect();
-    decode_fetch(answer(&format!("<value><array><data>{rows}</data></array></value>")).as_bytes()).unwrap()
+    let rows = rows.join("</struct></value>\n<value><struct>");
+    decode_fetch(
+        answer(&format!("<value><array><data><value><struct>{rows}</struct></value></data></array></value>"))
+            .as_bytes(),
+    )
+    .unwrap()
 }
 
 fn member(name: &str, value: &str) -> String {
