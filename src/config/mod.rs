@@ -6,12 +6,15 @@
 //!
 //! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
 
+mod duration;
 pub mod error;
+mod nearest;
 pub mod network;
 pub mod node_conf;
 pub mod paths;
 pub mod secret;
 pub mod settings;
+mod source;
 
 pub use error::ConfigError;
 pub use network::Network;
