@@ -16,6 +16,7 @@ mod keywords;
 mod nearest;
 pub mod network;
 pub mod node_conf;
+mod overrides;
 pub mod paths;
 mod references;
 pub mod secret;
