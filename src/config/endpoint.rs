@@ -33,10 +33,7 @@ pub(super) fn rpc(value: &str) -> Result<Endpoint, String> {
 pub(super) fn oc3(value: &str, suffix: &str) -> Result<Endpoint, String> {
     let parts = Parts::parse(value)?;
     let scheme = parts.scheme.unwrap_or(Scheme::Https);
-    let mut url = format!("{}://{}", scheme.as_str(), parts.host);
-    if let Some(port) = parts.port {
-        url.push_str(&format!(":{port}"));
-    }
+    let mut url = format!("{}://{}{}", scheme.as_str(), parts.host, port_suffix(&parts));
     for segment in segments(parts.path) {
         url.push('/');
         url.push_str(segment);
@@ -53,8 +50,12 @@ pub(super) fn proxy(value: &str) -> Result<String, String> {
     }
     let scheme = parts.scheme.unwrap_or(Scheme::Http).as_str();
     let user_info = parts.user_info.map(|text| format!("{text}@")).unwrap_or_default();
-    let port = parts.port.map(|port| format!(":{port}")).unwrap_or_default();
-    Ok(format!("{scheme}://{user_info}{}{port}", parts.host))
+    Ok(format!("{scheme}://{user_info}{}{}", parts.host, port_suffix(&parts)))
+}
+
+/// The port as it is written behind a host; nothing if none was given.
+fn port_suffix(parts: &Parts) -> String {
+    parts.port.map(|port| format!(":{port}")).unwrap_or_default()
 }
 
 fn exposed(parts: &Parts) -> bool {

@@ -135,11 +135,11 @@ impl Parser {
 
     /// The value that was being read is complete.
     fn close(&mut self) {
-        if let Some(mut entry) = self.open.take() {
+        if let Some(entry) = self.open.take() {
             let value = entry.value.trim_end_matches(is_blank);
             let value = if self.reading == Reading::V3 { unquoted(value) } else { value };
-            entry.value = value.to_owned();
-            self.entries.push(entry);
+            let value = value.to_owned();
+            self.entries.push(Entry { value, ..entry });
         }
     }
 }

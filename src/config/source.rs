@@ -39,10 +39,14 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
         return Err(refused(format!("larger than {} MiB", MAX_SIZE >> 20)));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        let line = line_at(error.as_bytes(), error.utf8_error().valid_up_to());
         ConfigError::Syntax { path: path.to_owned(), line, reason: "not valid UTF-8".to_owned() }
     })
+}
+
+/// The line of a position in a text, from 1.
+pub(super) fn line_at(text: &[u8], offset: usize) -> usize {
+    text[..offset.min(text.len())].split(|byte| *byte == b'\n').count()
 }
 
 /// The directory that the path names, and that of the file behind it.

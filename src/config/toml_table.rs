@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use super::keywords::Located;
 use super::nearest::nearest;
+use super::source::line_at;
 
 /// A file's text, for turning positions into lines.
 #[derive(Clone, Copy)]
@@ -38,8 +39,7 @@ pub(super) struct Item<'a> {
 
 impl File<'_> {
     fn line(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        line_at(self.text.as_bytes(), offset)
     }
 }
 

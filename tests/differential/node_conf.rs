@@ -102,7 +102,7 @@ struct Random(u64);
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 
     fn text(&mut self) -> String {
@@ -118,7 +118,7 @@ impl Random {
                     text.push_str(["\n", "\n", "\r\n", "\n\n", "\n   more", "\n \tmore # c\n"][self.below(6)]);
                 }
                 1 if self.below(2) == 0 => {
-                    text.push_str(["[s]\n", "[node]\n", "# c\n", "  ; c\n", "\n"][self.below(5)])
+                    text.push_str(["[s]\n", "[node]\n", "# c\n", "  ; c\n", "\n"][self.below(5)]);
                 }
                 1 => {}
                 _ => {
@@ -140,12 +140,12 @@ fn ask_python(texts: &[String]) -> Vec<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .expect("this test compares with python3, which must be installed");
-    let mut stdin = python.stdin.take().unwrap();
-    stdin.write_all(json!(texts).to_string().as_bytes()).unwrap();
+    let mut stdin = python.stdin.take().expect("a pipe");
+    stdin.write_all(json!(texts).to_string().as_bytes()).expect("python3 reads");
     drop(stdin);
-    let output = python.wait_with_output().unwrap();
+    let output = python.wait_with_output().expect("python3 ends");
     assert!(output.status.success(), "python3 failed: {}", output.status);
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_slice(&output.stdout).expect("python3 writes JSON")
 }
 
 /// Ours in the same shape. Sections without any key are no entries: they are left out on both sides.
