@@ -5,7 +5,16 @@
 //! result back, and exits.
 
 pub mod action;
+pub mod cli;
+pub mod collector;
+pub mod commands;
 pub mod config;
+pub mod error;
+pub mod executor;
+pub mod handler;
+pub mod ledger;
+pub mod telemetry;
+pub mod wake;
 
 /// The version that `--version` and the `User-Agent` header show.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

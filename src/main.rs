@@ -1,3 +1,65 @@
 //! Process edge: arguments in, exit status out. The program itself is the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use rustix::fs::Mode;
+use tokio::runtime::Builder;
+
+use opensvc_actions::cli::{Cli, Command};
+use opensvc_actions::commands::{dequeue, show_config};
+use opensvc_actions::error::{Error, Exit};
+use opensvc_actions::executor::drain;
+use opensvc_actions::telemetry::{log, service};
+use opensvc_actions::wake::activation::Activation;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == drain::ARGUMENT) {
+        drain::run();
+        return ExitCode::SUCCESS;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    // Before anything can be printed: under inetd, standard error is the peer.
+    let activation = Activation::take();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(err) => return usage(&err),
+    };
+    service::ready();
+    log::init(log::Options {
+        verbose: cli.global.verbose,
+        quiet: cli.global.quiet,
+        stderr_was_peer: activation.as_ref().is_ok_and(|activation| activation.stderr_was_peer),
+    });
+    match run(&cli, activation) {
+        Ok(exit) => exit.into(),
+        Err(err) => {
+            tracing::error!("{}", err.report());
+            err.exit().into()
+        }
+    }
+}
+
+fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error> {
+    let no_wait = match cli.command {
+        Some(Command::ShowConfig) => return show_config::run(&cli.global),
+        Some(Command::Dequeue { no_wait }) => no_wait,
+        None => false,
+    };
+    let activation = activation.map_err(Error::Start)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
+    let exit = runtime.block_on(dequeue::run(&cli.global, no_wait, activation));
+    // Dropping it would wait for a name server that never answers.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+/// Prints help or what is wrong with the arguments.
+fn usage(err: &clap::Error) -> ExitCode {
+    let _ = err.print();
+    match err.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
+        _ => Exit::Usage.into(),
+    }
+}

@@ -1,5 +1,14 @@
 //! The domain: what an action is and what is decided about it. Pure: no clock, no file, no socket.
 
+pub mod admission;
+pub mod argv;
+pub mod outcome;
+pub mod output;
+pub mod redact;
+pub mod retry;
+pub mod time;
+pub mod words;
+
 use std::fmt;
 use std::str::FromStr;
 

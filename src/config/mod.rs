@@ -1,1 +1,20 @@
 //! Where settings come from: OpenSVC's own files and `actions.toml`.
+//!
+//! Text becomes validated, immutable [`Settings`] in one step, [`Settings::load`]; a mistake becomes a [`ConfigError`]
+//! that names the file, the line and the key. Invariant: nothing that was not validated reaches the code that acts, and
+//! no secret is shown by `Debug`, by `Display`, in an error or by [`Settings::explain`].
+//!
+//! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
+
+pub mod error;
+pub mod network;
+pub mod node_conf;
+pub mod paths;
+pub mod secret;
+pub mod settings;
+
+pub use error::ConfigError;
+pub use network::Network;
+pub use paths::Paths;
+pub use secret::Secret;
+pub use settings::{Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Settings, Tls, Wake};

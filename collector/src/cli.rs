@@ -1,0 +1,330 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use reqwest::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::admin::NewAction;
+use crate::client::{Access, Api, ClientError};
+use crate::serve::{self, Options, ServeError};
+use crate::state::{DEFAULT_DIR, StateDir};
+use crate::store::{ActionType, NodeChange, Status};
+use crate::text;
+
+/// How often `show --wait` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A small collector for one machine: holds a queue of OpenSVC actions, hands them to nodes, stores their results.
+///
+/// It speaks the queue protocols of the 1.x/2.x collectors (pull rows, TCP notifications) and of collector 3 (feed rows).
+/// Rows are kept for ever. Sites that outgrow it use a real OpenSVC collector: nothing on the nodes changes but the URL.
+#[derive(Debug, Parser)]
+#[command(name = "opensvc-actions-collector", version, max_term_width = 100)]
+pub struct Cli {
+    /// The server's directory: database, certificates, token.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR)]
+    state: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server, until SIGTERM or SIGINT.
+    Serve(Serve),
+    /// Register nodes, list them.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Queue an action; print its number.
+    Enqueue(Enqueue),
+    /// List the queue.
+    List(List),
+    /// Show an action, its dates and its result.
+    Show(Show),
+    /// Queue an action again. Refused while it waits or runs.
+    Redo(One),
+    /// Cancel an action. Refused when it is terminated; a node that already holds it still runs it.
+    Cancel(One),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Where to listen; port 0 takes a free one. The line `listening on https://…` says where.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// A certificate chain in PEM, instead of our own. Client commands then want --url, and --ca-file unless the system
+    /// trusts it.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// One more name or address for our own certificate, besides this machine's name and localhost. Repeatable.
+    #[arg(long = "name", value_name = "NAME", conflicts_with = "cert")]
+    names: Vec<String>,
+    /// Never connect to nodes: pull rows then wait until they are fetched.
+    #[arg(long)]
+    no_notify: bool,
+    /// Milliseconds before the first attempt to notify.
+    #[arg(long, value_name = "MS", default_value_t = 1000, hide = true)]
+    notify_delay: u64,
+    /// Log each request and each notification.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// What every client command takes.
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// The server's URL, instead of the address in its directory.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The authority to trust, in PEM, instead of `ca.pem` in its directory.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The operator's token, instead of `token` in its directory.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Register a node, or change what is given of it; print its uuid.
+    Add(NodeAdd),
+    /// List nodes. The uuids are secrets: only --json shows them.
+    List(ClientArgs),
+}
+
+#[derive(Debug, Args)]
+struct NodeAdd {
+    /// The node's host name.
+    name: String,
+    /// `pull`: notified, fetches with XML-RPC. `feed`: fetches from the oc3 feeder. Default for a new node: pull.
+    #[arg(long = "type", value_name = "TYPE")]
+    action_type: Option<ActionType>,
+    /// Its secret. Default for a new node: a random one.
+    #[arg(long)]
+    uuid: Option<String>,
+    /// Where to notify it. Default for a new node: its name.
+    #[arg(long, value_name = "HOST")]
+    connect_to: Option<String>,
+    /// The port to notify it on. Default for a new node: 1214.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Its cluster: nodes of one cluster may acknowledge each other's feed rows. Default for a new node: the empty name.
+    #[arg(long)]
+    cluster: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct Enqueue {
+    /// The node to run it.
+    node: String,
+    /// The service it is about; without one it is about the node.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// The command, as one argument and without a program's name: 'start --local'.
+    #[arg(allow_hyphen_values = true)]
+    command: String,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only this node's.
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Only those in this status.
+    #[arg(long, value_name = "LETTER", ignore_case = true)]
+    status: Option<Status>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// The action's number.
+    id: i64,
+    /// Wait until it is terminated, at most so long; exit 1 if it is not.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+struct One {
+    /// The action's number.
+    id: i64,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot start")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Reads the command line, obeys it, and says with which status to exit: 0, 1 when it failed, 2 when it made no sense.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime.map_err(Failure::from).and_then(|runtime| {
+        let result = runtime.block_on(run(cli));
+        // A name being looked up must not delay the exit.
+        runtime.shutdown_background();
+        result
+    });
+    result.unwrap_or_else(|failure| {
+        let mut error: Option<&dyn std::error::Error> = Some(&failure);
+        let mut words = Vec::new();
+        while let Some(cause) = error {
+            words.push(cause.to_string());
+            error = cause.source();
+        }
+        eprintln!("opensvc-actions-collector: {}", words.join(": "));
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let state = StateDir::new(cli.state);
+    let command = match cli.command {
+        Command::Serve(serve) => {
+            start_log(serve.verbose);
+            serve::serve(serve.options(state)).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        command => command,
+    };
+    let none = None::<&()>;
+    let (client, answer) = match command {
+        Command::Serve(_) => return Ok(ExitCode::SUCCESS),
+        Command::Node(NodeCommand::List(client)) => {
+            let nodes = client.open(&state)?.call(Method::GET, "nodes", &[], none).await?;
+            (client, Printed { human: text::nodes(&nodes), value: nodes })
+        }
+        Command::Node(NodeCommand::Add(add)) => {
+            let change = add.change();
+            let node = add.client.open(&state)?.call(Method::POST, "nodes", &[], Some(&change)).await?;
+            (add.client, Printed { human: text::line(&node["uuid"]), value: node })
+        }
+        Command::Enqueue(Enqueue { node, service, command, client }) => {
+            let new = NewAction { node, service, command };
+            let action = client.open(&state)?.call(Method::POST, "actions", &[], Some(&new)).await?;
+            (client, Printed { human: text::line(&action["id"]), value: action })
+        }
+        Command::List(List { node, status, client }) => {
+            let node = node.as_deref().map(|node| ("node", node));
+            let query: Vec<_> = node.into_iter().chain(status.map(|status| ("status", status.as_str()))).collect();
+            let actions = client.open(&state)?.call(Method::GET, "actions", &query, none).await?;
+            (client, Printed { human: text::actions(&actions), value: actions })
+        }
+        Command::Show(Show { id, wait, client }) => {
+            let (action, in_time) = show(&client.open(&state)?, id, wait).await?;
+            Printed { human: text::action(&action), value: action }.print(client.json);
+            if !in_time {
+                eprintln!("opensvc-actions-collector: action {id} is not terminated");
+            }
+            return Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Redo(One { id, client }) => {
+            let action = client.open(&state)?.call(Method::POST, &format!("actions/{id}/redo"), &[], none).await?;
+            (client, Printed { human: text::state(&action), value: action })
+        }
+        Command::Cancel(One { id, client }) => {
+            let action = client.open(&state)?.call(Method::POST, &format!("actions/{id}/cancel"), &[], none).await?;
+            (client, Printed { human: text::state(&action), value: action })
+        }
+    };
+    answer.print(client.json);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The action, and whether it terminated in time when that was asked.
+async fn show(api: &Api, id: i64, wait: Option<u64>) -> Result<(Value, bool), ClientError> {
+    let start = Instant::now();
+    loop {
+        let action = api.call(Method::GET, &format!("actions/{id}"), &[], None::<&()>).await?;
+        let Some(seconds) = wait else { return Ok((action, true)) };
+        if action["status"] == Status::T.as_str() {
+            return Ok((action, true));
+        }
+        if start.elapsed() >= Duration::from_secs(seconds) {
+            return Ok((action, false));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// An answer, for a program and for a person.
+struct Printed {
+    value: Value,
+    human: String,
+}
+
+impl Printed {
+    fn print(&self, json: bool) {
+        use std::io::Write as _;
+        let mut stdout = std::io::stdout();
+        // A reader that went away wants no more.
+        let _ = if json { writeln!(stdout, "{}", self.value) } else { write!(stdout, "{}", self.human) };
+    }
+}
+
+fn start_log(verbose: bool) {
+    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).without_time();
+    log.with_ansi(false).with_writer(std::io::stderr).init();
+}
+
+impl Serve {
+    fn options(self, state: StateDir) -> Options {
+        let notify = (!self.no_notify).then_some(Duration::from_millis(self.notify_delay));
+        Options { state, listen: self.listen, pair: self.cert.zip(self.key), names: self.names, notify }
+    }
+}
+
+impl NodeAdd {
+    fn change(&self) -> NodeChange {
+        NodeChange {
+            name: self.name.clone(),
+            action_type: self.action_type,
+            uuid: self.uuid.clone(),
+            connect_to: self.connect_to.clone(),
+            port: self.port,
+            cluster: self.cluster.clone(),
+        }
+    }
+}
+
+impl ClientArgs {
+    fn open(&self, state: &StateDir) -> Result<Api, ClientError> {
+        let access = Access {
+            state: state.clone(),
+            url: self.url.clone(),
+            ca_file: self.ca_file.clone(),
+            token_file: self.token_file.clone(),
+        };
+        access.open()
+    }
+}

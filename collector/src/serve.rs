@@ -1,0 +1,272 @@
+//! The server: one port for the nodes of both dialects and for the operator.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::clock;
+use crate::http::{Answer, Collector, Request};
+use crate::state::{StateDir, StateError};
+use crate::store::{Store, StoreError};
+use crate::tls::{self, TlsError};
+use crate::{admin, feeder, notifier, rpc};
+
+/// A request's body may be as large as this.
+const BODY_MAX: usize = 64 << 20;
+/// As many clients are served at once; others wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a request's head, and between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that does not read its answer is dropped after this.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long a stop waits for the exchanges in hand.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How to serve.
+#[derive(Debug)]
+pub struct Options {
+    /// Where everything is kept.
+    pub state: StateDir,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// A certificate chain and its key, instead of our own.
+    pub pair: Option<(PathBuf, PathBuf)>,
+    /// More names for our own certificate.
+    pub names: Vec<String>,
+    /// Whether to notify nodes, and after which delay.
+    pub notify: Option<Duration>,
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The database.
+    #[error("cannot open {}", path.display())]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system.
+    #[error("the system refused")]
+    System(#[from] std::io::Error),
+}
+
+/// A server ready to run. It holds its state directory until it is dropped.
+struct Server {
+    _lock: File,
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    collector: Arc<Collector>,
+}
+
+/// Serves until SIGTERM or SIGINT. When ready, says where on standard output and in the file `address`.
+///
+/// # Errors
+/// The state, the certificate or the port cannot be used.
+pub async fn serve(options: Options) -> Result<(), ServeError> {
+    let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let Options { state, listen, pair, names, notify } = options;
+    let (server, address) = prepare(&state, listen, pair, names).await?;
+    state.write("address", &format!("{address}\n"))?;
+    let mut stdout = std::io::stdout();
+    // Whoever started us may not listen any more.
+    let _ = writeln!(stdout, "listening on https://{address}").and_then(|()| stdout.flush());
+
+    let collector = server.collector.clone();
+    let notifier = async move {
+        match notify {
+            Some(delay) => notifier::run(collector, delay).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (closing, closed) = watch::channel(());
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        never = accept(&server, &closed, &mut connections) => match never {},
+        () = notifier => {}
+        () = stopped(&mut stop) => {}
+    }
+    tracing::info!("stopping");
+    state.forget("address");
+    drop(server.listener);
+    // A failure to send says that nobody is connected.
+    let _ = closing.send(());
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if timeout(STOP_TIMEOUT, finished).await.is_err() {
+        tracing::warn!("stopped with {} connections open", connections.len());
+    }
+    Ok(())
+}
+
+async fn prepare(
+    state: &StateDir,
+    listen: SocketAddr,
+    pair: Option<(PathBuf, PathBuf)>,
+    mut names: Vec<String>,
+) -> Result<(Server, SocketAddr), ServeError> {
+    let lock = state.take()?;
+    let path = state.touch("queue.db")?;
+    let store = Store::open(&path).map_err(|source| ServeError::Store { path, source })?;
+    let token = state.token()?;
+    let (certificate, key) = match pair {
+        Some(pair) => pair,
+        None => {
+            names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+            if !listen.ip().is_unspecified() {
+                names.push(listen.ip().to_string());
+            }
+            names.extend(host_name());
+            names.sort();
+            names.dedup();
+            tls::own_certificate(state, &names, clock::now())?
+        }
+    };
+    let tls = TlsAcceptor::from(tls::server(&certificate, &key)?);
+    let refused = |source| ServeError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((Server { _lock: lock, listener, tls, collector: Arc::new(Collector::new(store, token)) }, address))
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_ascii_lowercase();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    (!name.is_empty() && name.chars().all(plain)).then_some(name)
+}
+
+async fn stopped(signals: &mut [Signal; 2]) {
+    let [terminate, interrupt] = signals;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn accept(server: &Server, closed: &watch::Receiver<()>, connections: &mut JoinSet<()>) -> Infallible {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        while connections.try_join_next().is_some() {}
+        // The semaphore is never closed.
+        let Ok(place) = room.clone().acquire_owned().await else { continue };
+        let stream = match server.listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, collector, closed) = (server.tls.clone(), server.collector.clone(), closed.clone());
+        connections.spawn(async move {
+            let _ = timeout(CONNECTION_TIMEOUT, converse(stream, tls, collector, closed)).await;
+            drop(place);
+        });
+    }
+}
+
+/// One connection. What goes wrong on it is the client's business.
+async fn converse(stream: TcpStream, tls: TlsAcceptor, collector: Arc<Collector>, mut closed: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        _ = closed.changed() => return,
+    };
+    let stream = match stream {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!("a TLS handshake failed: {error}"),
+        Err(_) => return,
+    };
+    let service = service_fn(|request| {
+        let collector = collector.clone();
+        async move { Ok::<_, Infallible>(respond(&collector, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let finished = tokio::select! {
+        finished = connection.as_mut() => finished,
+        _ = closed.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = finished {
+        tracing::debug!("a connection failed: {error}");
+    }
+}
+
+async fn respond(collector: &Collector, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let answer = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => {
+            let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
+            let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let authorization = authorization.map(str::to_owned);
+            let request =
+                Request { method: head.method.as_str().to_owned(), uri, authorization, body: body.to_bytes() };
+            let answer = route(collector, &request);
+            tracing::debug!("{} {}: {}", request.method, request.path(), answer.status);
+            answer
+        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Answer::json(413, "{\"text\":\"the request is too large\"}\n".to_owned())
+        }
+        Ok(Err(_)) => Answer::json(400, "{\"text\":\"the request is incomplete\"}\n".to_owned()),
+        Err(_) => Answer::json(408, "{\"text\":\"the request took too long\"}\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    response
+}
+
+fn route(collector: &Collector, request: &Request) -> Answer {
+    let now = clock::now();
+    if request.uri.starts_with(admin::PREFIX) {
+        admin::answer(collector, request, now)
+    } else if request.uri.starts_with(rpc::PREFIX) {
+        rpc::answer(collector, request, now)
+    } else {
+        feeder::answer(collector, request, now)
+    }
+}

@@ -1,0 +1,257 @@
+//! An action → the words that are executed, or the reason why they are not.
+
+use super::QueuedAction;
+use super::redact::quoted;
+use super::words::{self, WordsError};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The programs that carry out actions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// `om` of agents 2.x and 3.x.
+    Om(PathBuf),
+    /// Agent 1.x, which has a program for each kind of action.
+    Legacy {
+        /// For node actions.
+        nodemgr: PathBuf,
+        /// For service actions.
+        svcmgr: PathBuf,
+    },
+}
+
+/// A program and its arguments. There always is a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argv {
+    program: PathBuf,
+    args: Vec<String>,
+}
+
+impl Argv {
+    /// A program with its arguments.
+    #[must_use]
+    pub fn new(program: PathBuf, args: Vec<String>) -> Self {
+        Self { program, args }
+    }
+
+    /// The program, as the settings name it.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its arguments, without the program itself.
+    #[must_use]
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
+}
+
+/// Shell-quoted in full, for people. For logs there is [`super::redact::command_line`].
+impl fmt::Display for Argv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.program.to_string_lossy()))?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
+    }
+}
+
+/// Why a row is not executable as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The command cannot be split.
+    #[error("the command cannot be split into words: {0}")]
+    Quoting(#[from] WordsError),
+    /// There is no word in it. (The reference agents would run a bare `om node`, which prints its help and succeeds.)
+    #[error("the command is empty")]
+    Empty,
+    /// A word holds a NUL, which no argument of a program can carry.
+    #[error("a word of the command holds a NUL character")]
+    Nul,
+    /// The row has a service id and no service name. (The 2.x agent would run the words on the whole node.)
+    #[error("the action is for service id {0:?}, whose name the collector does not know any more")]
+    NoServiceName(String),
+    /// The service name is not a plain object path: a selector could stand for many services.
+    #[error("the service name {0:?} is not a plain object path")]
+    ServiceName(String),
+    /// A word would choose another target than the row's.
+    #[error("the word {0:?} would choose another target than the action's own")]
+    Retarget(String),
+}
+
+/// The words to execute, after the programs' own: `om node WORDS`, `om svc -s NAME WORDS`; with agent 1.x `nodemgr
+/// WORDS`, `svcmgr -s NAME WORDS`.
+///
+/// # Errors
+/// The row is refused.
+pub fn argv(action: &QueuedAction, agent: &Agent) -> Result<Argv, Refusal> {
+    build(action, agent, false)
+}
+
+/// As [`argv`], where a policy rule allows words that choose another target.
+///
+/// # Errors
+/// The row is refused for another reason.
+pub fn argv_retargeting(action: &QueuedAction, agent: &Agent) -> Result<Argv, Refusal> {
+    build(action, agent, true)
+}
+
+fn build(action: &QueuedAction, agent: &Agent, retarget: bool) -> Result<Argv, Refusal> {
+    // A row with a name and no id is a service action: its words were meant for one service, and `shutdown` or `freeze`
+    // on the whole node would be the greater mistake. (The agents differ: 2.x runs it on the node, 3.x on the service.)
+    let service = match (action.svcname.as_str(), action.svc_id.as_str()) {
+        ("", "") => None,
+        ("", id) => return Err(Refusal::NoServiceName(id.to_owned())),
+        (name, _) if is_object_path(name) => Some(name),
+        (name, _) => return Err(Refusal::ServiceName(name.to_owned())),
+    };
+    let words = words::split(&action.command)?;
+    if words.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        return Err(Refusal::Nul);
+    }
+    if !retarget {
+        if let Some(word) = words.iter().find(|word| is_retargeting(word)) {
+            return Err(Refusal::Retarget(word.clone()));
+        }
+    }
+    let (program, before) = match (agent, service) {
+        (Agent::Om(om), None) => (om, vec!["node"]),
+        (Agent::Om(om), Some(name)) => (om, vec!["svc", "-s", name]),
+        (Agent::Legacy { nodemgr, .. }, None) => (nodemgr, vec![]),
+        (Agent::Legacy { svcmgr, .. }, Some(name)) => (svcmgr, vec!["-s", name]),
+    };
+    let args = before.into_iter().map(str::to_owned).chain(words).collect();
+    Ok(Argv::new(program.clone(), args))
+}
+
+/// `name`, `kind/name` or `namespace/kind/name`, in letters, digits, `.`, `_` and `-`: nothing that an agent could read
+/// as an option, a pattern or a list.
+fn is_object_path(name: &str) -> bool {
+    let is_plain = |segment: &str| {
+        segment.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+            && !segment.contains("..")
+    };
+    name.split('/').count() <= 3 && name.split('/').all(is_plain)
+}
+
+/// Does an agent read the word as an option that chooses its target? The 2.x agent takes any abbreviation of a long
+/// option, so every non-empty beginning counts. Looks at each word by itself: one that is only the value of another
+/// option is refused too, which a policy rule can allow.
+fn is_retargeting(word: &str) -> bool {
+    const LONG: [&str; 5] = ["service", "selector", "node", "cluster", "server"];
+    if let Some(long) = word.strip_prefix("--") {
+        let name = long.split('=').next().unwrap_or_default();
+        !name.is_empty() && LONG.iter().any(|option| option.starts_with(name))
+    } else if let Some(cluster) = word.strip_prefix('-') {
+        // `-s`, `-sNAME`, `-s=NAME`, `-qs`: the letters up to what can only be a value.
+        cluster.chars().take_while(char::is_ascii_alphanumeric).any(|c| c == 's')
+    } else {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{ActionId, RowStatus};
+    use proptest::prelude::*;
+
+    fn action(command: &str, svc_id: &str, svcname: &str) -> QueuedAction {
+        QueuedAction {
+            id: ActionId(1),
+            status: RowStatus::Waiting,
+            command: command.to_owned(),
+            svc_id: svc_id.to_owned(),
+            svcname: svcname.to_owned(),
+            queued_at: None,
+            earlier_ret: None,
+        }
+    }
+
+    fn om() -> Agent {
+        Agent::Om(PathBuf::from("/usr/bin/om"))
+    }
+
+    fn legacy() -> Agent {
+        Agent::Legacy { nodemgr: PathBuf::from("nodemgr"), svcmgr: PathBuf::from("svcmgr") }
+    }
+
+    fn run(command: &str, svc_id: &str, svcname: &str, agent: &Agent) -> Result<String, Refusal> {
+        argv(&action(command, svc_id, svcname), agent).map(|argv| argv.to_string())
+    }
+
+    #[test]
+    fn each_agent_gets_its_own_words() {
+        assert_eq!(run("pushasset", "", "", &om()).unwrap(), "/usr/bin/om node pushasset");
+        assert_eq!(
+            run("start --rid 'fs#1'", "id", "ns/svc/a", &om()).unwrap(),
+            "/usr/bin/om svc -s ns/svc/a start --rid 'fs#1'"
+        );
+        assert_eq!(run("start", "", "a", &om()).unwrap(), "/usr/bin/om svc -s a start");
+        assert_eq!(run("checks", "", "", &legacy()).unwrap(), "nodemgr checks");
+        assert_eq!(run("start ''", "id", "a", &legacy()).unwrap(), "svcmgr -s a start ''");
+    }
+
+    #[test]
+    fn rows_that_are_not_executable_are_refused() {
+        assert_eq!(run("stop", "id", "", &om()), Err(Refusal::NoServiceName("id".to_owned())));
+        assert_eq!(run(" ", "", "", &om()), Err(Refusal::Empty));
+        assert_eq!(run("it's", "", "", &om()), Err(Refusal::Quoting(WordsError::NoClosingQuotation)));
+        assert_eq!(run("a\0", "", "", &om()), Err(Refusal::Nul));
+        assert_eq!(
+            run("it's", "", "", &om()).unwrap_err().to_string(),
+            "the command cannot be split into words: no closing quotation"
+        );
+    }
+
+    #[test]
+    fn service_names_are_plain_object_paths() {
+        for name in ["a", "A-1_b.c", "svc/a", "ns/svc/a", "0"] {
+            assert!(run("start", "id", name, &om()).is_ok(), "{name}");
+        }
+        for name in
+            ["*", "a,b", "-a", "a b", "..", "a/../b", "a..b", "/a", "a/", "a//b", "a/b/c/d", "a+b", "a?", "é", "a\n"]
+        {
+            assert_eq!(run("start", "id", name, &om()), Err(Refusal::ServiceName(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn words_that_choose_another_target_are_refused() {
+        for word in ["-s", "-sNAME", "-s=NAME", "-qs", "-qsNAME", "-fqs=x", "-1s"] {
+            let refused = Err(Refusal::Retarget(word.to_owned()));
+            assert_eq!(run(&format!("start {word} x"), "", "a", &om()), refused);
+        }
+        for option in ["--service", "--selector", "--node", "--cluster", "--server"] {
+            for end in 3..=option.len() {
+                for word in [option[..end].to_owned(), format!("{}=x", &option[..end])] {
+                    assert_eq!(run(&word, "", "", &om()), Err(Refusal::Retarget(word)));
+                }
+            }
+        }
+        for word in ["--", "-", "--local", "--nodes", "--services=x", "--rid=s", "-q", "-c/etc/s", "-q=s", "s", "node"]
+        {
+            assert!(run(word, "", "", &om()).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_rule_can_allow_another_target_and_nothing_else() {
+        let allowed = |command, name| argv_retargeting(&action(command, "", name), &om());
+        assert_eq!(allowed("drain --node n2", "").unwrap().args(), ["node", "drain", "--node", "n2"]);
+        assert_eq!(allowed("start -s b", "*"), Err(Refusal::ServiceName("*".to_owned())));
+        assert_eq!(allowed("", ""), Err(Refusal::Empty));
+    }
+
+    proptest! {
+        #[test]
+        fn what_people_read_splits_into_what_is_executed(words in prop::collection::vec("[ -~é€]{0,8}", 0..6)) {
+            let argv = Argv::new(PathBuf::from("/a b/om"), words.clone());
+            let expected: Vec<_> = std::iter::once("/a b/om".to_owned()).chain(words).collect();
+            prop_assert_eq!(words::split(&argv.to_string()).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One exchange over HTTPS. The only file that names `reqwest` and `rustls`.
+//!
+//! Nothing here decides to repeat anything: no redirects (a 302 would turn a POST into a GET), no retries. The crypto
+//! provider is ring: aws-lc-rs costs every new process 40 ms of processor time at its first handshake.
+
+use std::error::Error as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
+use rustls::CertificateError;
+use rustls::crypto::ring;
+
+use crate::config::{Proxy, QueueSettings, Secret};
+
+/// The largest answer that is read.
+pub const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The longest time that a collector may ask to be left alone; a longer one is cut to this.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is sent.
+#[derive(Debug)]
+pub struct Request {
+    /// Where to.
+    pub url: String,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// HTTP Basic user and password.
+    pub credentials: Option<(String, Secret)>,
+    /// POST with this body, GET without.
+    pub body: Option<Vec<u8>>,
+}
+
+/// What came back, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// What was asked.
+    pub url: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// How long the collector wants to be left alone, at most 30 seconds.
+    pub retry_after: Option<Duration>,
+    /// The whole body, at most [`ANSWER_LIMIT`].
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// A certificate or key file cannot be used.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The client cannot be made.
+    #[error("cannot set up HTTPS")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The collector's certificate is not good.
+    #[error("{url}: {problem}")]
+    Certificate {
+        /// What was asked.
+        url: String,
+        /// What is wrong with the certificate, and what can be done.
+        problem: String,
+    },
+    /// Nobody answers, or not in time.
+    #[error("{url}: {what}")]
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer is larger than [`ANSWER_LIMIT`].
+    #[error("{url}: the answer is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
+    TooLarge {
+        /// What was asked.
+        url: String,
+    },
+}
+
+impl HttpError {
+    /// Whether asking again, soon and unchanged, can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// A client for one queue; it keeps its connection for all exchanges of a run.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+}
+
+impl Http {
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// When a certificate or key file cannot be used.
+    pub fn new(settings: &QueueSettings) -> Result<Self, HttpError> {
+        // The second queue finds it installed, which is no failure.
+        let _ = ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("opensvc-actions/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .tls_version_min(tls::Version::TLS_1_2)
+            .connect_timeout(settings.connect_timeout)
+            .read_timeout(settings.request_timeout)
+            .pool_max_idle_per_host(1);
+        builder = with_trust(builder, settings)?;
+        builder = with_proxy(builder, &settings.proxy)?;
+        let client = builder.build().map_err(|err| HttpError::Setup(err.into()))?;
+        Ok(Self { client })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is too large.
+    pub async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
+        let Request { url, content_type, credentials, body } = request;
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        tracing::trace!("> {method} {url}, {} bytes", body.as_ref().map_or(0, Vec::len));
+        let mut builder = self.client.request(method, &url).header(CONTENT_TYPE, content_type);
+        if let Some((user, password)) = credentials {
+            builder = builder.basic_auth(user, Some(password.expose()));
+        }
+        if let Some(body) = body {
+            builder = builder.body(body);
+        }
+        let mut response = builder.send().await.map_err(|err| failed(&url, err))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|err| failed(&url, err))? {
+            if body.len() + chunk.len() > ANSWER_LIMIT {
+                return Err(HttpError::TooLarge { url });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        tracing::trace!("< {status}, {} bytes", body.len());
+        Ok(Answer { url, status, retry_after, body })
+    }
+}
+
+fn with_trust(builder: ClientBuilder, settings: &QueueSettings) -> Result<ClientBuilder, HttpError> {
+    let mut builder = builder;
+    let tls = &settings.tls;
+    if !tls.verify {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    } else if let Some(path) = &tls.ca_file {
+        let unusable = |source| HttpError::File { path: path.clone(), source };
+        let certificates = Certificate::from_pem_bundle(&read(path)?).map_err(|err| unusable(err.into()))?;
+        if certificates.is_empty() {
+            return Err(unusable("it holds no certificate in PEM form".into()));
+        }
+        builder = builder.tls_certs_only(certificates);
+    }
+    if let Some((certificate, key)) = &tls.client_identity {
+        let mut pem = read(certificate)?;
+        pem.push(b'\n');
+        pem.extend(read(key)?);
+        let identity = Identity::from_pem(&pem)
+            .map_err(|err| HttpError::File { path: certificate.clone(), source: err.into() })?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
+}
+
+fn with_proxy(builder: ClientBuilder, proxy: &Proxy) -> Result<ClientBuilder, HttpError> {
+    Ok(match proxy {
+        Proxy::Environment => builder,
+        Proxy::Never => builder.no_proxy(),
+        Proxy::Url(url) => {
+            builder.proxy(reqwest::Proxy::all(url).map_err(|err| HttpError::Setup(err.without_url().into()))?)
+        }
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
+    fs::read(path).map_err(|source| HttpError::File { path: path.to_owned(), source: source.into() })
+}
+
+/// `Retry-After` in seconds. Its other form, a date, is not honoured: it would have to be compared with our clock.
+fn seconds(header: &HeaderValue) -> Option<Duration> {
+    let seconds = header.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
+}
+
+fn failed(url: &str, err: reqwest::Error) -> HttpError {
+    let url = url.to_owned();
+    let err = err.without_url(); // it is in our own text
+    if let Some(problem) = certificate_problem(&err) {
+        return HttpError::Certificate { url, problem };
+    }
+    let what = if err.is_connect() {
+        "cannot connect"
+    } else if err.is_timeout() {
+        "no answer in time"
+    } else {
+        "the exchange broke off"
+    };
+    HttpError::Unreachable { url, what, source: err }
+}
+
+/// Finds what TLS has to say about the peer's certificate, in words.
+fn certificate_problem(err: &reqwest::Error) -> Option<String> {
+    let mut source = err.source();
+    while let Some(cause) = source {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
+        if let Some(tls) = tls {
+            return in_words(tls);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+fn in_words(err: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(problem) = err else { return None };
+    let words = match problem {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the collector's certificate has expired (or this machine's clock is wrong)".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the collector's certificate is not valid yet (or this machine's clock is wrong)".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the collector's certificate is for another name ({problem})")
+        }
+        CertificateError::UnknownIssuer => "the collector's certificate is signed by nobody that this machine trusts \
+             (collector.ca_file names a certificate authority to trust)"
+            .to_owned(),
+        CertificateError::Revoked => "the collector's certificate was revoked".to_owned(),
+        other => format!("the collector's certificate is not good: {other}"),
+    };
+    Some(words)
+}

@@ -1,0 +1,115 @@
+//! Talking to collectors: one module per dialect. The codecs in them are pure functions between bytes and types.
+
+pub mod client;
+mod dialect;
+pub mod http;
+pub mod oc3;
+pub mod rpc;
+
+use std::time::Duration;
+
+use crate::action::ActionId;
+use crate::action::time::Timestamp;
+use crate::collector::http::HttpError;
+
+/// What a collector is told about an action that has ended. Both streams are clamped text already (see
+/// [`crate::action::output`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The row.
+    pub id: ActionId,
+    /// The result, in the terms of [`crate::action::outcome::Ended::ret`].
+    pub ret: i32,
+    /// The standard output.
+    pub stdout: String,
+    /// The standard error; its last line gives the reason of a `ret` that is not the command's own.
+    pub stderr: String,
+    /// When the command ended.
+    pub ended_at: Timestamp,
+}
+
+/// A whole answer that cannot be read, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {what}")]
+pub struct DecodeError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The byte in that line, from 1 (0 when the line is empty).
+    pub column: usize,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Why an exchange with a collector did not do what it was for.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    /// There was no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The collector does not accept the node's name or uuid. It may say so as well when its own database is down.
+    #[error("{url}: the collector refused this node's credentials: {text}")]
+    Credentials {
+        /// What was asked.
+        url: String,
+        /// The collector's words.
+        text: String,
+    },
+    /// The answer is an HTTP error.
+    #[error("{url}: HTTP status {status}{}", text.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The collector's words, if it had any.
+        text: Option<String>,
+        /// How long the collector wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is a fault of a remote procedure call.
+    #[error("{url}: the collector answered with a fault: {text}")]
+    Fault {
+        /// What was asked.
+        url: String,
+        /// The collector's words.
+        text: String,
+    },
+    /// The answer cannot be read.
+    #[error("{url}: the answer cannot be decoded")]
+    Undecodable {
+        /// What was asked.
+        url: String,
+        /// The place.
+        source: DecodeError,
+    },
+}
+
+impl CollectorError {
+    /// How long the collector wants to be left alone, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the collector was there and refused this very request, which a smaller one may escape: the body is too
+    /// large, or holds something that its database does not take.
+    #[must_use]
+    pub fn is_about_content(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 413 | 500, .. } | Self::Fault { .. })
+    }
+
+    /// Whether asking again, soon and unchanged, can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(err) => err.is_transient(),
+            Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+            // A 401 may only mean that the collector's database is down; a fault, that one of its helpers is.
+            Self::Credentials { .. } | Self::Fault { .. } => true,
+            Self::Undecodable { .. } => false,
+        }
+    }
+}

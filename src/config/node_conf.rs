@@ -1,0 +1,1 @@
+//! OpenSVC's INI files: `node.conf` and `cluster.conf`.

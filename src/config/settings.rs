@@ -1,0 +1,196 @@
+//! What the rest of the program works with: every setting, validated.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{ConfigError, Network, Paths, Secret};
+use crate::action::Queue;
+
+/// Every setting of the program, validated and complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The queues to poll, in this order; never empty.
+    pub queues: Vec<QueueSettings>,
+    /// What counts as a notification.
+    pub wake: Wake,
+    /// How commands run.
+    pub execution: Execution,
+    /// What is hidden in the journal.
+    pub log: Log,
+    /// What an operator should know although it is allowed; one sentence each.
+    pub warnings: Vec<String>,
+    /// Where the values come from, for [`Settings::explain`].
+    pub origins: Origins,
+}
+
+/// One queue at one collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Which queue.
+    pub queue: Queue,
+    /// `oc3`: the feeder's base without a slash at its end, `https://c/feeder`; `rpc`: the whole endpoint,
+    /// `https://c:443/feed/default/call/xmlrpc`.
+    pub base_url: String,
+    /// The node's name at the collector.
+    pub node: String,
+    /// The node's shared secret; never empty.
+    pub uuid: Secret,
+    /// How the collector's identity is checked and ours is shown.
+    pub tls: Tls,
+    /// Whether a proxy stands between.
+    pub proxy: Proxy,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long an exchange may go without progress.
+    pub request_timeout: Duration,
+    /// When an action is acknowledged.
+    pub ack: Ack,
+}
+
+/// TLS towards one collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Whether the certificate is verified at all.
+    pub verify: bool,
+    /// Trusted instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate and key of this node, for mutual TLS.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The way to a collector.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// As `HTTPS_PROXY` and `NO_PROXY` of the environment say.
+    Environment,
+    /// Never through a proxy.
+    Never,
+    /// Through this one. Its user-info is a secret: show [`Proxy`] by its `Display`, not the string.
+    Url(String),
+}
+
+/// When a fetched action is acknowledged to the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// As soon as it is durable here.
+    #[default]
+    Received,
+    /// When its turn comes.
+    Started,
+}
+
+/// What counts as a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// The senders that count; empty: all.
+    pub allow: Vec<Network>,
+    /// After an empty fetch, the next notified fetch starts no sooner.
+    pub min_interval: Duration,
+}
+
+/// How commands run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The program for node and service actions: a name to look up in `PATH`, or an absolute path.
+    pub om: String,
+    /// How long an action may run.
+    pub timeout: Option<Duration>,
+    /// The time between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// A longer run is mentioned.
+    pub warn_after: Duration,
+    /// Added to what passes through of the environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What is hidden in the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Globs on option names whose values are hidden, beside the built-in ones.
+    pub redact: Vec<String>,
+}
+
+/// Where one value comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    #[default]
+    Default,
+    /// The host name.
+    HostName,
+    /// A line of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+/// The origin of each value that is not the default, by the key that [`Settings::explain`] uses.
+pub type Origins = BTreeMap<String, Origin>;
+
+/// One effective setting, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// The key with its table, `execution.timeout`.
+    pub key: String,
+    /// The value, a secret redacted.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Settings {
+    /// Reads `cluster.conf`, `node.conf`, `actions.toml` and its drop-ins (or `config` instead of the latter two) and
+    /// validates them all.
+    ///
+    /// `hostname` is what gethostname(2) returned, `env` the process environment.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake found, with its file, line and key.
+    pub fn load(
+        paths: &Paths,
+        config: Option<&Path>,
+        hostname: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let _ = (config, hostname, env);
+        Err(ConfigError::NotRegistered { node_conf: paths.node_conf.clone() })
+    }
+
+    /// Every effective setting with its origin, in a stable order, secrets redacted.
+    #[must_use]
+    pub fn explain(&self) -> Vec<Explained> {
+        Vec::new()
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("environment"),
+            Self::Never => f.write_str("none"),
+            Self::Url(_) => f.write_str("todo"),
+        }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::HostName => f.write_str("host name"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What ends a run badly, how it is said, and the exit status that tells it to the caller.
+
+use std::error::Error as StdError;
+use std::io;
+use std::process::ExitCode;
+
+use crate::collector::CollectorError;
+use crate::collector::http::HttpError;
+use crate::config::ConfigError;
+use crate::executor::agent::NoAgent;
+use crate::ledger::LedgerError;
+use crate::wake::lock::LockError;
+
+/// The exit statuses: those of `sysexits.h` that fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Nothing new, nothing left to run, every result accepted; or the work was handed to the running handler.
+    #[default]
+    Ok = 0,
+    /// Wrong usage of the command line.
+    Usage = 64,
+    /// An answer could not be decoded, or a row had no usable id.
+    Data = 65,
+    /// Something local is missing: the agent, the state directory, disk space; or the ledger is too new.
+    Unavailable = 69,
+    /// A bug.
+    Software = 70,
+    /// A collector is out of reach or results are not accepted yet: try again.
+    TempFail = 75,
+    /// Credentials were refused, or the caller is not root.
+    NoPermission = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl Exit {
+    /// Most important first: where several things went wrong, the first of these is the exit status.
+    const PRECEDENCE: [Self; 8] = [
+        Self::Software,
+        Self::Config,
+        Self::NoPermission,
+        Self::Unavailable,
+        Self::Data,
+        Self::TempFail,
+        Self::Usage,
+        Self::Ok,
+    ];
+
+    /// The more important of two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::PRECEDENCE.into_iter().find(|exit| *exit == self || *exit == other).unwrap_or(self)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Anything that can end a run, or one of its steps, badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller is not root.
+    #[error("must be run by root")]
+    NotRoot,
+    /// The inherited sockets or the runtime cannot be used.
+    #[error("cannot start")]
+    Start(#[source] io::Error),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The files of the wake protocol cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// No agent is installed.
+    #[error(transparent)]
+    Agent(#[from] NoAgent),
+    /// A command could not even be tried.
+    #[error("cannot start a command")]
+    Spawn(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot print")]
+    Print(#[source] io::Error),
+    /// A collector did not do what was asked.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
+}
+
+impl Error {
+    /// The exit status that tells it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NotRoot | Self::Collector(CollectorError::Credentials { .. }) => Exit::NoPermission,
+            Self::Config(_) => Exit::Config,
+            Self::Collector(CollectorError::Undecodable { .. }) => Exit::Data,
+            Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => Exit::Config,
+            Self::Collector(CollectorError::Http(HttpError::TooLarge { .. })) => Exit::Data,
+            Self::Collector(_) => Exit::TempFail,
+            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => Exit::Unavailable,
+        }
+    }
+
+    /// The whole chain of causes on one line.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Some libraries print their source as well: say it once.
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}

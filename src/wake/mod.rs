@@ -1,0 +1,7 @@
+//! Being woken: who started this process, the notifications that wait on its socket, and the one lock that makes
+//! "one handler at a time" and "no wake-up lost" both true.
+
+pub mod activation;
+pub mod lock;
+pub mod notification;
+pub mod stop;

@@ -1,0 +1,101 @@
+//! Being told to stop.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// How long the exchange in hand may still take when the process has to go: it promised to be gone within 5 seconds.
+const EXCHANGE_GRACE: Duration = Duration::from_secs(4);
+
+/// How urgent it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// Nobody wants us to stop.
+    #[default]
+    None,
+    /// Start nothing new, and see what runs to its end: SIGINT.
+    AfterThis,
+    /// Leave now what runs: SIGTERM, SIGHUP, a second SIGINT.
+    Now,
+}
+
+/// Whether this process was told to stop, shared between the one who hears signals and the one who works.
+#[derive(Debug, Default)]
+pub struct Stop {
+    urgency: Cell<Urgency>,
+    raised: Notify,
+}
+
+impl Stop {
+    /// Hears signals for ever.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub async fn hear_signals(&self) -> io::Result<Infallible> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => self.raise(Urgency::Now),
+                _ = hang_up.recv() => self.raise(Urgency::Now),
+                _ = interrupt.recv() => match self.urgency.get() {
+                    Urgency::None => {
+                        tracing::info!("finishing the current action; interrupt again to leave it running");
+                        self.raise(Urgency::AfterThis);
+                    }
+                    _ => self.raise(Urgency::Now),
+                },
+            }
+        }
+    }
+
+    fn raise(&self, urgency: Urgency) {
+        self.urgency.set(self.urgency.get().max(urgency));
+        self.raised.notify_waiters();
+    }
+
+    /// Whether nothing new may be started.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.urgency.get() > Urgency::None
+    }
+
+    /// Waits until nothing new may be started.
+    pub async fn asked(&self) {
+        self.at_least(Urgency::AfterThis).await;
+    }
+
+    /// Waits until what runs has to be left.
+    pub async fn now(&self) {
+        self.at_least(Urgency::Now).await;
+    }
+
+    /// Lets `exchange` come to its end, but gives it up (`None`) when the process has to go.
+    pub async fn bounded<T>(&self, exchange: impl Future<Output = T>) -> Option<T> {
+        let too_late = async {
+            self.now().await;
+            sleep(EXCHANGE_GRACE).await;
+        };
+        tokio::select! {
+            done = exchange => Some(done),
+            () = too_late => None,
+        }
+    }
+
+    async fn at_least(&self, urgency: Urgency) {
+        loop {
+            let raised = self.raised.notified();
+            if self.urgency.get() >= urgency {
+                return;
+            }
+            raised.await;
+        }
+    }
+}
