@@ -63,7 +63,7 @@ impl Machine {
         fs::create_dir_all(&filesystem).unwrap();
         let control_groups = control_groups(&unique);
 
-        // systemd-nspawn says here which process is the machine's first, and when it is up.
+        // The machine says here when it is up.
         let address = SocketAddr::from_abstract_name(format!("opensvc-actions-test-{unique}")).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -71,7 +71,8 @@ impl Machine {
         let console = fs::File::create(directory.join("console")).unwrap();
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-ec", START, "sh"])
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-ec", START, "sh"])
             .args([lower.as_os_str(), filesystem.as_os_str(), unique.as_ref()])
             .args(&control_groups)
             .env("NOTIFY_SOCKET", format!("@opensvc-actions-test-{unique}"))
@@ -80,12 +81,14 @@ impl Machine {
             .stderr(console);
         let mut container = command.spawn().unwrap();
 
-        let init = await_boot(&socket).unwrap_or_else(|| {
+        if !await_boot(&socket) {
             let said = fs::read_to_string(directory.join("console")).unwrap_or_default();
             container.kill().unwrap();
             container.wait().unwrap();
             panic!("{name}: no machine within {PATIENCE:?}; its console:\n{said}");
-        });
+        }
+        // A pid namespace around the machine's goes when this process goes, however that comes about.
+        let init = only_child(only_child(container.id().try_into().unwrap()));
         let init_fd = pidfd_open(Pid::from_raw(init).unwrap(), PidfdFlags::empty()).unwrap();
         let machine = Self { directory, control_groups, container, init, init_fd, shown: Cell::new(false) };
         machine.ok(&["systemctl", "is-system-running", "--wait"]);
@@ -272,21 +275,21 @@ exec systemd-nspawn --directory="$fs/root" --boot --register=no --keep-unit --qu
     --machine="$name" --notify-ready=yes --link-journal=no --resolv-conf=off --timezone=off
 "#;
 
-/// Waits for the machine's READY=1 and gives the number of its first process.
-fn await_boot(socket: &UnixDatagram) -> Option<i32> {
-    let mut init = None;
+/// Waits for the machine's READY=1.
+fn await_boot(socket: &UnixDatagram) -> bool {
     let mut buffer = [0; 4096];
-    loop {
-        let length = socket.recv(&mut buffer).ok()?;
-        for line in String::from_utf8_lossy(&buffer[..length]).lines() {
-            if let Some(pid) = line.strip_prefix("X_NSPAWN_LEADER_PID=") {
-                init = pid.parse().ok();
-            }
-            if line == "READY=1" && init.is_some() {
-                return init;
-            }
+    while let Ok(length) = socket.recv(&mut buffer) {
+        if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
+            return true;
         }
     }
+    false
+}
+
+/// The child of a process that has exactly one.
+fn only_child(parent: i32) -> i32 {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    children.trim().parse().unwrap_or_else(|_| panic!("process {parent} has the children {children:?}"))
 }
 
 /// A control group for the machine in each hierarchy that systemd manages: machines that share one see each other's
