@@ -55,7 +55,11 @@ fn as_read() -> String {
     // Overstriking ("x\bx") is how bold text is printed.
     let mut plain = String::new();
     for c in text.chars() {
-        if c == '\u{8}' { drop(plain.pop()) } else { plain.push(c) }
+        if c == '\u{8}' {
+            plain.pop();
+        } else {
+            plain.push(c);
+        }
     }
     plain.replace('\u{2010}', "-").split_whitespace().collect::<Vec<_>>().join(" ")
 }
