@@ -103,7 +103,9 @@ impl Error {
             Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => Exit::Config,
             Self::Collector(CollectorError::Http(HttpError::TooLarge { .. })) => Exit::Data,
             Self::Collector(_) => Exit::TempFail,
-            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => Exit::Unavailable,
+            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => {
+                Exit::Unavailable
+            }
         }
     }
 

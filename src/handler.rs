@@ -223,7 +223,10 @@ impl Handler<'_> {
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
             // Not fatal: we hold them, and a row that is sent again is recognised.
             if let Err(err) = self.persist(|| collector.acknowledge(&admitted.acknowledge)).await {
-                tracing::warn!("the collector may not know that this node has its actions: {}", Error::from(err).report());
+                tracing::warn!(
+                    "the collector may not know that this node has its actions: {}",
+                    Error::from(err).report()
+                );
             }
         }
         let posted = self.post(&admitted.report, progress).await?;

@@ -104,9 +104,7 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
             collector.waiting.notify_one();
             Ok(json_answer(200, &whole(&action)))
         }
-        ("POST", ["actions", id, "cancel"]) => {
-            Ok(json_answer(200, &whole(&collector.store().cancel(number(id)?)?)))
-        }
+        ("POST", ["actions", id, "cancel"]) => Ok(json_answer(200, &whole(&collector.store().cancel(number(id)?)?))),
         (_, ["nodes" | "actions"] | ["actions", _] | ["actions", _, "redo" | "cancel"]) => Err(Refusal::NotAllowed),
         _ => Err(Refusal::NotFound),
     }

@@ -150,8 +150,8 @@ fn done(collector: &Collector, node: &Identity, body: &[u8], now: Timestamp) -> 
         let refuse = |text: String| problem(500, &text);
         check_text("stdout", &stdout).map_err(refuse)?;
         check_text("stderr", &stderr).map_err(refuse)?;
-        let ret =
-            i32::try_from(ret).map_err(|_| refuse("Error 1264: Out of range value for column 'ret' at row 1".into()))?;
+        let ret = i32::try_from(ret)
+            .map_err(|_| refuse("Error 1264: Out of range value for column 'ret' at row 1".into()))?;
         check_date(dequeued).map_err(refuse)?;
         let report = Report { id, ret: Some(ret), stdout: Some(stdout), stderr: Some(stderr), dequeued };
         store.report(&node.node_id, &[report], now).map_err(|error| server_error(&error))?;

@@ -140,8 +140,8 @@ pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsEr
     let chain = CertificateDer::pem_reader_iter(open(certificate)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_reader(open(key)?)
-        .map_err(|error| unusable(key, "private key", error.to_string()))?;
+    let secret =
+        PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| unusable(key, "private key", error.to_string()))?;
     let pair = |source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -204,7 +204,9 @@ mod tests {
         ] {
             assert!(is_same_action(&evidence(same), &recorded), "{same:?}");
         }
-        for other in ["2026-11-21T08:50:04Z", "2026-11-21T08:51:03Z", "2026-11-22T10:50:18Z", "2026-11-23T08:50:03Z", "x"] {
+        for other in
+            ["2026-11-21T08:50:04Z", "2026-11-21T08:51:03Z", "2026-11-22T10:50:18Z", "2026-11-23T08:50:03Z", "x"]
+        {
             assert!(!is_same_action(&evidence(Some(other)), &recorded), "{other}");
         }
     }

@@ -148,7 +148,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Admitted, LedgerError> {
         let path = self.path.clone();
-        receive(&mut self.connection, queue, endpoint, batch, now).map_err(|source| LedgerError::Sqlite { path, source })
+        receive(&mut self.connection, queue, endpoint, batch, now)
+            .map_err(|source| LedgerError::Sqlite { path, source })
     }
 
     /// Makes all `changes` durable, with one sync for all of them.

@@ -82,8 +82,20 @@ fn nothing_ends_the_process_by_itself_and_nothing_is_unsafe() {
 #[test]
 fn pure_modules_do_not_touch_the_world() {
     let effects = [
-        "std::fs", "std::net", "std::process", "std::env", "tokio", "rustix", "crate::wake", "crate::collector",
-        "crate::executor", "crate::ledger", "crate::telemetry", "crate::handler", "crate::commands", "tracing",
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::env",
+        "tokio",
+        "rustix",
+        "crate::wake",
+        "crate::collector",
+        "crate::executor",
+        "crate::ledger",
+        "crate::telemetry",
+        "crate::handler",
+        "crate::commands",
+        "tracing",
     ];
     for (file, lines) in sources() {
         if file.starts_with("action/") {

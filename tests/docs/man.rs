@@ -106,9 +106,15 @@ fn every_exit_status_journal_field_and_message_is_described() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/error.rs")).unwrap();
     let variants = source.split("pub enum Exit {").nth(1).unwrap().split('}').next().unwrap().matches(" = ").count();
     assert_eq!(variants, 8, "an exit status was added or removed: describe it, and list it in this test");
-    for field in
-        ["ACTION_ID", "ACTION_QUEUE", "ACTION_GENERATION", "SVCNAME", "ACTION_RET", "ACTION_DURATION_USEC", "MESSAGE_ID"]
-    {
+    for field in [
+        "ACTION_ID",
+        "ACTION_QUEUE",
+        "ACTION_GENERATION",
+        "SVCNAME",
+        "ACTION_RET",
+        "ACTION_DURATION_USEC",
+        "MESSAGE_ID",
+    ] {
         assert!(page.contains(field), "{field} is not in the page");
     }
     for id in [log::RECEIVED, log::STARTED, log::FINISHED, log::REPORTED, log::INTERRUPTED] {

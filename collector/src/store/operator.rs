@@ -49,7 +49,10 @@ impl Store {
                 if service.trim().is_empty() {
                     return Err(StoreError::Invalid("the service name is empty".to_owned()));
                 }
-                tx.execute("INSERT INTO services VALUES (?1, ?2) ON CONFLICT (svcname) DO NOTHING", [&*svc_id, service])?;
+                tx.execute(
+                    "INSERT INTO services VALUES (?1, ?2) ON CONFLICT (svcname) DO NOTHING",
+                    [&*svc_id, service],
+                )?;
                 tx.query_row("SELECT svc_id FROM services WHERE svcname = ?1", [service], |row| row.get(0))?
             }
         };
