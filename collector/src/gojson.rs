@@ -165,7 +165,11 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> GoError {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
     let at = error.column().saturating_sub(1).min(line.len());
     let found = line.get(at..).and_then(|rest| rest.chars().next()).unwrap_or('\n');
-    let what = if error.to_string().starts_with("trailing") { "after top-level value" } else { "looking for beginning of value" };
+    let what = if error.to_string().starts_with("trailing") {
+        "after top-level value"
+    } else {
+        "looking for beginning of value"
+    };
     GoError(format!("invalid character {} {what}", go_quote(found)))
 }
 
@@ -173,7 +177,7 @@ fn go_quote(c: char) -> String {
     match c {
         '"' => "'\"'".to_owned(),
         '\'' => r"'\''".to_owned(),
-        c if u32::from(c) < 0x20 => format!("{:?}", c).replace("\\u{", "\\x").replace('}', ""),
+        c if u32::from(c) < 0x20 => format!("'\\x{:02x}'", u32::from(c)),
         c => format!("'{c}'"),
     }
 }

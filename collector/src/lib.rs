@@ -59,6 +59,7 @@ pub mod admin;
 pub mod cli;
 pub mod client;
 pub mod clock;
+mod commands;
 pub mod feeder;
 pub mod gojson;
 pub mod http;

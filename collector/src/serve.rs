@@ -139,7 +139,7 @@ async fn prepare(
     state: &StateDir,
     listen: SocketAddr,
     pair: Option<(PathBuf, PathBuf)>,
-    mut names: Vec<String>,
+    names: Vec<String>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     let lock = state.take()?;
     let path = state.touch("queue.db")?;
@@ -147,22 +147,25 @@ async fn prepare(
     let token = state.token()?;
     let (certificate, key) = match pair {
         Some(pair) => pair,
-        None => {
-            names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-            if !listen.ip().is_unspecified() {
-                names.push(listen.ip().to_string());
-            }
-            names.extend(host_name());
-            names.sort();
-            names.dedup();
-            tls::own_certificate(state, &names, clock::now())?
-        }
+        None => tls::own_certificate(state, &our_names(listen, names), clock::now())?,
     };
     let tls = TlsAcceptor::from(tls::server(&certificate, &key)?);
     let refused = |source| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((Server { _lock: lock, listener, tls, collector: Arc::new(Collector::new(store, token)) }, address))
+}
+
+fn our_names(listen: SocketAddr, given: Vec<String>) -> Vec<String> {
+    let mut names = given;
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    if !listen.ip().is_unspecified() {
+        names.push(listen.ip().to_string());
+    }
+    names.extend(host_name());
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn host_name() -> Option<String> {

@@ -18,6 +18,9 @@ pub use types::{Action, ActionType, Node, Status};
 
 use crate::state::StateError;
 
+/// The size of a text column of the real servers, in bytes.
+pub const TEXT_MAX: usize = 65_535;
+
 /// The version of the schema below, kept in the database's `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 
