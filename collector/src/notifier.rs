@@ -66,6 +66,7 @@ async fn serve_row(collector: &Collector, row: &Waiting, first_delay: Duration) 
     if row.command.trim().is_empty() || row.command.contains("opensvc@localhost") {
         return collector.store().give_up(row.id, "invalid", clock::now());
     }
+    let host = row.connect_to.as_deref().unwrap_or("(nowhere)");
     let start = Instant::now();
     sleep(first_delay).await;
     while start.elapsed() < GIVE_UP_AFTER {
@@ -76,12 +77,12 @@ async fn serve_row(collector: &Collector, row: &Waiting, first_delay: Duration) 
                 return collector.store().notified(row.id, clock::now());
             }
             Err(error) => {
-                let host = row.connect_to.as_deref().unwrap_or_default();
-                tracing::warn!("cannot notify {host} port {} of action {}: {error}", row.port, row.id);
+                tracing::debug!("cannot notify {host} port {} of action {}: {error}", row.port, row.id);
             }
         }
         sleep_until(attempt + RETRY).await;
     }
+    tracing::warn!("{host} port {} is unreachable: action {} ends", row.port, row.id);
     collector.store().give_up(row.id, "unreachable", clock::now())
 }
 

@@ -107,7 +107,8 @@ fn describe(text: &str, error: &Error) -> String {
         (Error::NoRootNode | Error::UnclosedRootNode | Error::UnexpectedEndOfStream, _) => {
             expat("no element found", end)
         }
-        (Error::UnexpectedCloseTag(..), _) => expat("mismatched tag", there),
+        // expat points behind the `</`.
+        (Error::UnexpectedCloseTag(..), _) => expat("mismatched tag", (there.0, there.1 + 2)),
         (Error::UnknownEntityReference(..), _) => expat("undefined entity", there),
         (Error::DuplicatedAttribute(..), _) => expat("duplicate attribute", there),
         _ => expat("not well-formed (invalid token)", there),
