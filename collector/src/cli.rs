@@ -13,12 +13,24 @@ use crate::serve::{self, Options, ServeError};
 use crate::state::{DEFAULT_DIR, StateDir};
 use crate::store::{ActionType, Status};
 
+const JSON_HELP: &str = "\
+Documents of --json (dates in RFC 3339, UTC, or null):
+  node add                     {name, node_id, uuid, type, connect_to, port, cluster}
+  node list                    {nodes: [...]}
+  enqueue, show, redo, cancel  {id, node, service, type, command, status, ret, queued, notified,
+                               sent, received, reported, dequeued, stdout, stderr}
+  list                         {actions: [...]}, each without stdout and stderr
+
+Statuses: W waiting, N notified, S sent, R running, T terminated, C cancelled.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage.";
+
 /// A small collector for one machine: holds a queue of OpenSVC actions, hands them to nodes, stores their results.
 ///
 /// It speaks the queue protocols of the 1.x/2.x collectors (pull rows, TCP notifications) and of collector 3 (feed rows).
 /// Rows are kept for ever. Sites that outgrow it use a real OpenSVC collector: nothing on the nodes changes but the URL.
 #[derive(Debug, Parser)]
-#[command(name = "opensvc-actions-collector", version, max_term_width = 100)]
+#[command(name = "opensvc-actions-collector", version, max_term_width = 100, after_long_help = JSON_HELP)]
 pub struct Cli {
     /// The server's directory: database, certificates, token.
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR)]

@@ -62,6 +62,7 @@ pub mod clock;
 mod commands;
 pub mod feeder;
 pub mod gojson;
+pub mod gotime;
 pub mod http;
 pub mod notifier;
 pub mod rpc;

@@ -59,7 +59,7 @@ CREATE TABLE action_queue (
     reported_at   INTEGER
 ) STRICT;
 CREATE INDEX action_queue_open ON action_queue (node_id, status) WHERE status IN ('W', 'N', 'S');
-CREATE INDEX action_queue_waiting ON action_queue (id) WHERE status = 'W';
+CREATE INDEX action_queue_waiting ON action_queue (id) WHERE status = 'W' AND action_type = 'pull';
 ";
 
 /// The columns of an [`Action`], in the order [`Action::read`] expects.

@@ -44,7 +44,7 @@ pub(crate) fn connect(address: SocketAddr, ca: &Path) -> Tls {
 /// Reads one answer.
 pub(crate) fn read_answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 65_536];
+    let mut chunk = vec![0; 65_536];
     loop {
         if let Some((head, body)) = split(&bytes) {
             let length: usize = header(head, "content-length").unwrap().parse().unwrap();

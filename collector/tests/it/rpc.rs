@@ -37,9 +37,9 @@ fn update(server: &Server, id: &str, ret: &str, stdout: &str) -> String {
     call(server, "collector_update_action_queue", &result)
 }
 
-fn assert_as_recorded(server: &Server, name: &str) {
+fn assert_as_recorded(server: &Server, name: &str, exchanges: usize) {
     let pairs = rpc(name);
-    assert!(!pairs.is_empty(), "{name}");
+    assert_eq!(pairs.len(), exchanges, "{name}");
     for (index, pair) in pairs.iter().enumerate() {
         assert_eq!(server.send(&pair.request), pair.answer, "{name}, exchange {index}");
     }
@@ -59,7 +59,7 @@ fn a_recorded_cycle_is_answered_as_recorded() {
          UPDATE action_queue SET svc_id = 'ffffffff-0562-11e6-8c70-7e9e6cf13c8a', connect_to = NULL WHERE id = 843;
          UPDATE action_queue SET date_queued = 1795248983000;",
     );
-    assert_as_recorded(&server, "02-v2-fetch-ack-update-01.txt");
+    assert_as_recorded(&server, "02-v2-fetch-ack-update-01.txt", 4);
     for id in ["841", "842", "843"] {
         assert_eq!(server.status(id), "T");
     }
@@ -68,12 +68,12 @@ fn a_recorded_cycle_is_answered_as_recorded() {
 #[test]
 fn recorded_refusals_are_answered_as_recorded() {
     let nobody = Server::start();
-    assert_as_recorded(&nobody, "04-unregistered-01.txt");
+    assert_as_recorded(&nobody, "04-unregistered-01.txt", 1);
     let server = server();
-    assert_as_recorded(&server, "03-bad-uuid-01.txt");
+    assert_as_recorded(&server, "03-bad-uuid-01.txt", 1);
     // 08 shows a fault of the recording's own, 15 a call we do not have.
     for number in (1..=17).filter(|number| ![8, 15].contains(number)) {
-        assert_as_recorded(&server, &format!("05-faults-misc-{number:02}.txt"));
+        assert_as_recorded(&server, &format!("05-faults-misc-{number:02}.txt"), 1);
     }
 }
 
@@ -84,7 +84,7 @@ fn a_control_character_refuses_the_whole_call_as_recorded() {
     server.enqueue("vm", "printf \"bell\\007\"");
     server.enqueue("vm", "echo two");
     server.sql("UPDATE action_queue SET date_queued = 1795248690000");
-    assert_as_recorded(&server, "09-control-char-fault-01.txt");
+    assert_as_recorded(&server, "09-control-char-fault-01.txt", 3);
     assert_eq!((server.status("807").as_str(), server.status("808").as_str()), ("R", "R"));
 }
 
