@@ -11,12 +11,10 @@ use serde_json::json;
 use crate::clock::Timestamp;
 use crate::gojson::{self, GoError};
 use crate::http::{Answer, Collector, Request};
-use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError};
+use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, TEXT_MAX};
 
 /// The version the feeder says it is.
 const VERSION: &str = "3.0.4";
-/// The size of a text column, in bytes.
-const TEXT_MAX: usize = 65_535;
 /// The range of a timestamp column, in seconds.
 const DATES: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
 
@@ -26,6 +24,7 @@ const SOMETHING_WRONG: &str = "Something went wrong. Please try again later";
 
 /// An action, its members in the order Go writes a map.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "named as on the wire")]
 struct Queued<'a> {
     command: &'a str,
     dequeued_at: String,

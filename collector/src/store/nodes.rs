@@ -88,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// A value is unusable, or the database failed.
-    pub fn put_node(&mut self, change: NodeChange) -> Result<Node, StoreError> {
+    pub fn put_node(&mut self, change: &NodeChange) -> Result<Node, StoreError> {
         check("node name", &change.name)?;
         for (what, text) in
             [("uuid", &change.uuid), ("address to connect to", &change.connect_to), ("cluster", &change.cluster)]

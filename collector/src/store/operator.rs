@@ -2,12 +2,9 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{ACTION, Action, Status, Store, StoreError};
+use super::{ACTION, Action, Status, Store, StoreError, TEXT_MAX};
 use crate::clock::Timestamp;
 use crate::state::random_uuid;
-
-/// The size of a text column, in bytes.
-pub(super) const TEXT_MAX: usize = 65_535;
 
 fn check_text(what: &str, text: &str) -> Result<(), StoreError> {
     let problem = if text.contains('\0') {
