@@ -445,11 +445,10 @@ impl Handler<'_> {
             return Ok(None);
         };
         said_finished(record, &finished.ended, started.elapsed());
-        let reason = finished.ended.reason().map(|reason| format!("{OURS}{reason}"));
         Ok(Some(Outcome {
             ret: finished.ended.ret(),
             stdout: finished.stdout.finish(None),
-            stderr: finished.stderr.finish(reason.as_deref()),
+            stderr: finished.stderr.finish(finished.ended.reason().as_deref()),
             ended_at: timestamp(),
         }))
     }
@@ -476,18 +475,17 @@ fn svcname(record: &Record) -> Option<&str> {
 }
 
 fn without_output(ended: &Ended) -> Outcome {
-    let reason = ended.reason().map(|reason| format!("{OURS}{reason}"));
     Outcome {
         ret: ended.ret(),
         stdout: String::new(),
-        stderr: Clamp::new().finish(reason.as_deref()),
+        stderr: Clamp::new().finish(ended.reason().as_deref()),
         ended_at: timestamp(),
     }
 }
 
 fn said_finished(record: &Record, ended: &Ended, duration: Duration) {
     let key = record.key;
-    let how = ended.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let how = ended.reason().map(|reason| reason.replacen(OURS, ": ", 1)).unwrap_or_default();
     tracing::info!(
         message_id = log::FINISHED,
         action_id = key.id.0,

@@ -38,7 +38,7 @@ impl Timestamp {
     }
 
     /// The nearest instant between [`Timestamp::FIRST`] and [`Timestamp::LAST`]. The column that takes the date is a
-    /// MariaDB `TIMESTAMP`, which covers 1970 to 2038-01-19; a date outside it makes collector 3 answer 500 and the
+    /// database's `TIMESTAMP`, which covers 1970 to 2038-01-19; a date outside it makes collector 3 answer 500 and the
     /// row would stay "running" for ever. A day is kept off each end, since the column converts between zones.
     #[must_use]
     pub fn clamped(self) -> Self {

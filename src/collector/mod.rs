@@ -4,6 +4,7 @@ pub mod client;
 mod dialect;
 pub mod http;
 pub mod oc3;
+mod row;
 pub mod rpc;
 
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct Report {
 pub struct DecodeError {
     /// The line, from 1.
     pub line: usize,
-    /// The byte in that line, from 1 (0 when the line is empty).
+    /// How many bytes of that line were read.
     pub column: usize,
     /// What is wrong there.
     pub what: String,

@@ -6,15 +6,30 @@
 //!
 //! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
 
+mod assembly;
+mod duration;
+mod endpoint;
 pub mod error;
+mod explain;
+mod fragments;
+mod keywords;
+mod nearest;
 pub mod network;
 pub mod node_conf;
+mod overrides;
 pub mod paths;
+mod references;
 pub mod secret;
 pub mod settings;
+mod source;
+mod toml_table;
+mod url;
 
 pub use error::ConfigError;
 pub use network::Network;
 pub use paths::Paths;
 pub use secret::Secret;
 pub use settings::{Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Settings, Tls, Wake};
+
+#[cfg(test)]
+mod tests;

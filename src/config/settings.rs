@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::assembly::Sources;
+use super::fragments::Fragments;
+use super::keywords::Keywords;
 use super::{ConfigError, Network, Paths, Secret};
 use crate::action::Queue;
 
@@ -91,7 +94,7 @@ pub struct Wake {
 }
 
 /// How commands run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Execution {
     /// The program for node and service actions: a name to look up in `PATH`, or an absolute path.
     pub om: String,
@@ -158,24 +161,21 @@ impl Settings {
         hostname: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let _ = (config, hostname, env);
-        Err(ConfigError::NotRegistered { node_conf: paths.node_conf.clone() })
-    }
-
-    /// Every effective setting with its origin, in a stable order, secrets redacted.
-    #[must_use]
-    pub fn explain(&self) -> Vec<Explained> {
-        Vec::new()
+        let (fragments, keywords) = (Fragments::load(paths, config)?, Keywords::load(paths)?);
+        Sources { paths, keywords, fragments, hostname, env }.settings()
     }
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Debug for Execution {
+    /// Without the values of the environment: some may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment => f.write_str("environment"),
-            Self::Never => f.write_str("none"),
-            Self::Url(_) => f.write_str("todo"),
-        }
+        f.debug_struct("Execution")
+            .field("om", &self.om)
+            .field("timeout", &self.timeout)
+            .field("kill_grace", &self.kill_grace)
+            .field("warn_after", &self.warn_after)
+            .field("environment", &self.environment.keys())
+            .finish()
     }
 }
 

@@ -106,10 +106,9 @@ impl Cleaner {
     /// One character of a sequence. False when it is not part of it and must be looked at again.
     fn step(&mut self, c: char, sink: &mut impl FnMut(&str)) -> bool {
         let next = match (self.state, c) {
-            (State::Escape, '[') => State::Csi,
             (State::Escape, ']' | 'P' | 'X' | '^' | '_') | (State::ControlString, '\t' | ' '..) => State::ControlString,
             (State::Escape | State::Intermediate, ' '..='/') => State::Intermediate,
-            (State::Csi, ' '..='?') => State::Csi,
+            (State::Escape, '[') | (State::Csi, ' '..='?') => State::Csi,
             (State::ControlString, '\x1b') => State::StringEscape,
             (State::Escape | State::Intermediate, '0'..='~')
             | (State::Csi, '@'..='~')

@@ -1,0 +1,207 @@
+//! From what the files say to [`Settings`]: choices between them, defaults, and the rules that span several values.
+
+use std::time::Duration;
+
+use super::endpoint::{self, Endpoint};
+use super::fragments::{Fragments, wrong_node_name};
+use super::keywords::{Document, Keywords, Located};
+use super::overrides::{Notes, Overrides};
+use super::references::References;
+use super::url::shown;
+use super::{Ack, ConfigError, Execution, Log, Origin, Paths, Proxy, QueueSettings, Secret, Settings, Tls, Wake};
+use crate::action::Queue;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const KILL_GRACE: Duration = Duration::from_secs(10);
+const WARN_AFTER: Duration = Duration::from_secs(3600);
+
+/// Everything that the settings are made from.
+pub(super) struct Sources<'a> {
+    pub(super) paths: &'a Paths,
+    pub(super) keywords: Keywords,
+    pub(super) fragments: Fragments,
+    pub(super) hostname: &'a str,
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Sources<'_> {
+    /// Puts the settings together.
+    pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
+        let mut notes = Notes::default();
+        let queues = self.queues(&mut notes)?;
+        let from = &self.fragments;
+        let environment = from.environment.iter().map(|(name, value)| {
+            (name.clone(), notes.value(&format!("execution.environment.{name}"), Some(value), String::new()))
+        });
+        let environment = environment.collect();
+        Ok(Settings {
+            queues,
+            wake: Wake {
+                allow: notes.value("wake.allow", from.allow.as_ref(), Vec::new()),
+                min_interval: notes.value("wake.min_interval", from.min_interval.as_ref(), MIN_INTERVAL),
+            },
+            execution: Execution {
+                om: notes.value("execution.om", from.om.as_ref(), "om".to_owned()),
+                timeout: notes.value("execution.timeout", from.timeout.as_ref(), None),
+                kill_grace: notes.value("execution.kill_grace", from.kill_grace.as_ref(), KILL_GRACE),
+                warn_after: notes.value("execution.warn_after", from.warn_after.as_ref(), WARN_AFTER),
+                environment,
+            },
+            log: Log { redact: notes.value("log.redact", from.redact.as_ref(), Vec::new()) },
+            warnings: notes.warnings,
+            origins: notes.origins,
+        })
+    }
+
+    fn queues(&self, notes: &mut Notes) -> Result<Vec<QueueSettings>, ConfigError> {
+        let wanted = self.fragments.queues.as_ref();
+        let list = notes.value("queues", wanted, None);
+        let mut queues = Vec::new();
+        for queue in list.clone().unwrap_or_else(|| Queue::ALL.to_vec()) {
+            match (self.queue(queue, notes)?, wanted.filter(|_| list.is_some())) {
+                (Some(settings), _) => queues.push(settings),
+                (None, None) => {}
+                (None, Some(list)) => {
+                    return Err(ConfigError::NoUrl {
+                        path: list.path.to_path_buf(),
+                        line: list.line,
+                        queue,
+                        keywords: match queue {
+                            Queue::Oc3 => "node.collector or node.collector_feeder",
+                            Queue::Rpc => "node.dbopensvc",
+                        },
+                        node_conf: self.paths.node_conf.clone(),
+                        cluster_conf: self.paths.cluster_conf.clone(),
+                    });
+                }
+            }
+        }
+        if queues.is_empty() {
+            let (node_conf, cluster_conf) = (self.paths.node_conf.clone(), self.paths.cluster_conf.clone());
+            return Err(ConfigError::NoQueue { node_conf, cluster_conf });
+        }
+        Ok(queues)
+    }
+
+    /// One queue, or `None` if no keyword says where its collector is.
+    fn queue(&self, queue: Queue, notes: &mut Notes) -> Result<Option<QueueSettings>, ConfigError> {
+        let overrides = Overrides { queue, fragments: &self.fragments };
+        let (node, node_origin) = self.node(&overrides)?;
+        let Some((key, endpoint)) = self.endpoint(queue, &node)? else {
+            return Ok(None);
+        };
+        let insecure = self.dbinsecure(&node)?;
+        if let Some(at) = &insecure {
+            notes.warn(at, "node.dbinsecure: the certificate of a collector is not verified");
+        }
+        if endpoint.value.exposed {
+            let url = shown(&endpoint.value.url);
+            if insecure.is_none() {
+                return Err(endpoint.error(
+                    format!("node.{key}"),
+                    format!(
+                        "to {url} the node's secret would travel unencrypted; write https:// instead, or accept it \
+                         with \"dbinsecure = true\" in [node]"
+                    ),
+                ));
+            }
+            notes.warn(&endpoint, &format!("node.{key}: to {url} the node's secret travels unencrypted"));
+        }
+        let name = |key: &str| format!("collector.{queue}.{key}");
+        notes.origins.insert(name("node"), node_origin);
+        notes.origin(&name("base_url"), &endpoint);
+        let uuid = self.uuid(queue, &node)?;
+        notes.origin(&name("uuid"), &uuid);
+        Ok(Some(QueueSettings {
+            queue,
+            base_url: endpoint.value.url,
+            node,
+            uuid: uuid.value,
+            tls: Tls {
+                verify: notes.value(&name("verify"), insecure.map(|at| at.with(false)).as_ref(), true),
+                ca_file: overrides.file("ca_file", |f| &f.ca_file, notes)?,
+                client_identity: overrides.client_identity(notes)?,
+            },
+            proxy: overrides.value("proxy", |f| &f.proxy, Proxy::Environment, notes),
+            connect_timeout: overrides.value("connect_timeout", |f| &f.connect_timeout, CONNECT_TIMEOUT, notes),
+            request_timeout: overrides.value("request_timeout", |f| &f.request_timeout, REQUEST_TIMEOUT, notes),
+            ack: overrides.value("ack", |f| &f.ack, Ack::default(), notes),
+        }))
+    }
+
+    /// The node's name at the collector, and where it comes from.
+    fn node(&self, overrides: &Overrides) -> Result<(String, Origin), ConfigError> {
+        if let Some((_, node)) = overrides.pick("node", |f| &f.node) {
+            return Ok((node.value.clone(), node.origin()));
+        }
+        let name = self.hostname.to_lowercase();
+        match wrong_node_name(&name) {
+            None => Ok((name, Origin::HostName)),
+            Some(reason) => Err(ConfigError::NodeName { name, reason }),
+        }
+    }
+
+    /// The address of the queue's collector, with the keyword that gives it.
+    fn endpoint(&self, queue: Queue, node: &str) -> Result<Option<(&'static str, Located<Endpoint>)>, ConfigError> {
+        type Rule = fn(&str) -> Result<Endpoint, String>;
+        let candidates: &[(&'static str, &Document, Rule)] = match queue {
+            Queue::Oc3 => &[
+                ("collector_feeder", &self.keywords.merged_v3, |url| endpoint::oc3(url, "")),
+                ("collector", &self.keywords.merged_v3, |url| endpoint::oc3(url, "/feeder")),
+            ],
+            Queue::Rpc => &[("dbopensvc", &self.keywords.merged_v2, endpoint::rpc)],
+        };
+        for (key, document, rule) in candidates {
+            let Some(keyword) = self.keyword(document, key, node)? else { continue };
+            // the word by which the 2.x agent once suggested to say "no collector"
+            if queue == Queue::Rpc && keyword.value == "None" {
+                continue;
+            }
+            let endpoint = rule(&keyword.value).map_err(|reason| {
+                keyword.error(format!("node.{key}"), format!("{} is not usable: {reason}", shown(&keyword.value)))
+            })?;
+            return Ok(Some((key, keyword.with(endpoint))));
+        }
+        Ok(None)
+    }
+
+    /// A keyword of `[node]` with its references replaced; `None` if it is not set or empty.
+    fn keyword(&self, document: &Document, key: &str, node: &str) -> Result<Option<Located<String>>, ConfigError> {
+        let Some(keyword) = document.get("node", key) else {
+            return Ok(None);
+        };
+        let references = References { document, node, env: self.env };
+        let value = references.expand(&keyword.value).map_err(|reason| keyword.error(format!("node.{key}"), reason))?;
+        Ok(Some(keyword.with(value)).filter(|keyword| !keyword.value.is_empty()))
+    }
+
+    /// Where `dbinsecure` is set to true, if it is.
+    fn dbinsecure(&self, node: &str) -> Result<Option<Located<()>>, ConfigError> {
+        let Some(keyword) = self.keyword(&self.keywords.merged_v3, "dbinsecure", node)? else {
+            return Ok(None);
+        };
+        match keyword.value.as_str() {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(Some(keyword.with(()))),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(None),
+            other => Err(keyword.error("node.dbinsecure", format!("{other:?} is neither \"true\" nor \"false\""))),
+        }
+    }
+
+    fn uuid(&self, queue: Queue, node: &str) -> Result<Located<Secret>, ConfigError> {
+        let document = match queue {
+            Queue::Oc3 => &self.keywords.node_v3,
+            Queue::Rpc => &self.keywords.merged_v3,
+        };
+        let Some(keyword) = self.keyword(document, "uuid", node)? else {
+            return Err(ConfigError::NotRegistered { node_conf: self.paths.node_conf.clone() });
+        };
+        let place = keyword.with(());
+        let uuid = Secret::from(keyword.value);
+        if uuid.expose().chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(place.error("node.uuid", "it holds a blank or a control character"));
+        }
+        Ok(place.with(uuid))
+    }
+}

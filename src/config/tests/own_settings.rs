@@ -1,0 +1,180 @@
+//! What `actions.toml` and its drop-ins make of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::*;
+use super::{Node, UUID, toml_error};
+
+#[test]
+fn dialect_tables_override_the_collector_table_key_by_key() {
+    let node = Node::new("collector = c\ndbopensvc = d").toml(
+        "[collector]\nnode = \"Common\"\nproxy = \"proxy:3128\"\nconnect_timeout = \"1s\"\n\
+         [collector.rpc]\nformat = \"xml\"\nnode = \"special\"\nproxy = \"none\"\nack = \"started\"\n",
+    );
+    let settings = node.load();
+    let [oc3, rpc] = &settings.queues[..] else { panic!("{:?}", settings.queues) };
+    assert_eq!((&*oc3.node, &*rpc.node), ("Common", "special"));
+    assert_eq!((&oc3.proxy, &rpc.proxy), (&Proxy::Url("http://proxy:3128".to_owned()), &Proxy::Never));
+    assert_eq!((oc3.ack, rpc.ack), (Ack::Received, Ack::Started));
+    assert_eq!((oc3.connect_timeout, rpc.connect_timeout), (Duration::from_secs(1), Duration::from_secs(1)));
+}
+
+#[test]
+fn later_files_win_and_tables_merge() {
+    let node = Node::new("collector = c")
+        .toml(
+            "[wake]\nallow = [\"10.0.0.0/8\"]\n[execution]\nom = \"a\"\ntimeout = \"1h\"\nenvironment = { A = \"1\", B = \"1\" }",
+        )
+        .file("etc/actions.d/20.toml", "[execution]\nom = \"c\"\nenvironment.B = \"3\"\n")
+        .file("etc/actions.d/10.toml", "[execution]\nom = \"b\"\ntimeout = \"none\"\nenvironment.B = \"2\"\n")
+        .file("etc/actions.d/.30.toml", "nonsense")
+        .file("etc/actions.d/40.toml.bak", "nonsense")
+        .file("candidate.toml", "[execution]\nom = \"/opt/om\"\n");
+    let settings = node.load();
+    assert_eq!(settings.execution.om, "c");
+    assert_eq!(settings.execution.timeout, None);
+    assert_eq!(settings.execution.environment, [("A", "1"), ("B", "3")].map(|(k, v)| (k.into(), v.into())).into());
+    assert_eq!(settings.wake.allow, ["10.0.0.0/8".parse().unwrap()]);
+
+    let candidate = node.root.path().join("candidate.toml");
+    let settings = node.load_with(Some(&candidate)).unwrap();
+    assert_eq!(settings.execution.om, "/opt/om");
+    assert!(settings.wake.allow.is_empty());
+    assert!(matches!(node.load_with(Some(&node.root.path().join("no"))), Err(ConfigError::Read { .. })));
+    let node = node.file("etc/actions.d/30.toml", "\n[execution]\nom = 1\n");
+    assert!(node.error().starts_with("actions.d/30.toml:3: execution.om: "));
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused() {
+    for (text, line, key) in [
+        ("[policy]\ndefault = \"deny\"", 1, "policy"),
+        ("\n[[policy.rule]]\nverdict = \"deny\"", 2, "policy"),
+        ("[retention]\nhistory = \"1d\"", 1, "retention"),
+        ("[metrics]\ntextfile = \"/x\"", 1, "metrics"),
+        ("[external_actions.\"backup.full\"]\ntimeout = \"1h\"", 1, "external_actions"),
+        ("[collector]\nexclusive = true", 2, "collector.exclusive"),
+        ("[collector.oc3]\nexclusive = true", 2, "collector.oc3.exclusive"),
+        ("[execution]\nlauncher = \"auto\"", 2, "execution.launcher"),
+        ("[execution]\n\nmax_parallel = 1", 3, "execution.max_parallel"),
+        ("[execution]\nkept_output = \"1MiB\"", 2, "execution.kept_output"),
+    ] {
+        assert_eq!(toml_error(text), format!("actions.toml:{line}: this version does not support {key}"));
+    }
+    assert!(toml_error("[collector.rpc]\nformat = \"json\"").contains("this version speaks XML-RPC only"));
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_known_one() {
+    for (text, expected) in [
+        ("queue = \"auto\"", "1: unknown key \"queue\" in the top table; did you mean \"queues\"?"),
+        ("[colector]\nx = 1", "1: unknown key \"colector\" in the top table; did you mean \"collector\"?"),
+        (
+            "[execution]\nom = \"a\"\nkill-grace = \"1s\"",
+            "3: unknown key \"kill-grace\" in [execution]; did you mean \"kill_grace\"?",
+        ),
+        ("[collector]\nformat = \"xml\"", "2: unknown key \"format\" in [collector]"),
+        ("[collector.oc4]\nx = 1", "1: unknown key \"oc4\" in [collector]; did you mean \"oc3\"?"),
+        ("[wake]\nzzz = 1\nyyy = 2", "2: unknown key \"zzz\" in [wake]"),
+    ] {
+        assert_eq!(toml_error(text), format!("actions.toml:{expected}"));
+    }
+}
+
+#[test]
+fn wrong_values_name_file_line_and_key() {
+    for (text, expected) in [
+        ("[execution\n", "1: "),
+        ("[wake]\nallow = [\"10.0.0.0/8\"]\nallow = []", "3: duplicate key"),
+        ("execution = 1", "1: execution: expected a table, not an integer"),
+        ("[execution]\ntimeout = 30", "2: execution.timeout: expected a string, not an integer"),
+        ("[execution]\ntimeout = \"30\"", "2: execution.timeout: \"30\" is not a duration"),
+        ("[execution]\ntimeout = \"0s\"", "2: execution.timeout: \"0s\" is out of range; it must be from 1ms to 366d"),
+        ("[execution]\nkill_grace = \"367d\"", "2: execution.kill_grace: \"367d\" is out of range"),
+        ("[execution]\nom = \"./om\"", "2: execution.om: \"./om\" is neither a name"),
+        ("[execution.environment]\nA = 1", "2: execution.environment.A: expected a string, not an integer"),
+        ("[execution.environment]\n\"A=B\" = \"1\"", "2: execution.environment.A=B: this is not the name"),
+        ("[execution.environment]\nLISTEN_FDS = \"1\"", "2: execution.environment.LISTEN_FDS: this variable belongs"),
+        ("[wake]\nallow = \"10.0.0.0/8\"", "2: wake.allow: expected an array of strings, not a string"),
+        ("[wake]\nallow = [\n\"::/0\",\n\"10.0.0.0/33\"]", "4: wake.allow: \"10.0.0.0/33\" is neither a network"),
+        ("[wake]\nmin_interval = \"soon\"", "2: wake.min_interval: \"soon\" is not a duration"),
+        ("[log]\nredact = [\"\"]", "2: log.redact: an empty text"),
+        ("[collector]\nconnect_timeout = \"2h\"", "2: collector.connect_timeout: \"2h\" is out of range"),
+        ("[collector]\nack = \"later\"", "2: collector.ack: \"later\" is neither"),
+        ("[collector]\nnode = \"a b\"", "2: collector.node: \"a b\" cannot be used"),
+        ("[collector]\nproxy = \"http://u:s3cret@\"", "2: collector.proxy: \"http://<redacted>@\" is neither"),
+        ("[collector]\nca_file = \"ca.pem\"", "2: collector.ca_file: \"ca.pem\" is not an absolute path"),
+        ("[collector.oc3]\nca_file = \"/no/such\"", "2: collector.oc3.ca_file: cannot use /no/such"),
+        ("[collector]\nca_file = \"/\"", "2: collector.ca_file: cannot use /"),
+        ("[collector]\nclient_cert = \"/x\"", "2: collector.client_cert: client_key is missing beside it"),
+        ("[collector.rpc]\nclient_key = \"/x\"", "2: collector.rpc.client_key: client_cert is missing beside it"),
+    ] {
+        let error = toml_error(text);
+        assert!(error.starts_with(&format!("actions.toml:{expected}")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_settings_file_that_others_can_write_is_refused() {
+    for name in ["etc/actions.toml", "etc/actions.d/1.toml", "etc/node.conf", "etc/cluster.conf", "etc"] {
+        let node = Node::new("collector = c").toml("").file("etc/actions.d/1.toml", "").file("etc/cluster.conf", "");
+        node.load();
+        fs::set_permissions(node.root.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(node.load_with(None), Err(ConfigError::Untrusted { .. })), "{name}");
+    }
+}
+
+#[test]
+fn explain_names_origins_and_shows_no_secret() {
+    let node = Node::new("dbopensvc = d").file("tls/cert.pem", "").file("tls/key.pem", "");
+    let tls = node.root.path().join("tls").display().to_string();
+    let node = node.toml(&format!(
+        "[collector]\nproxy = \"http://u:s3cret@p\"\nclient_cert = \"{tls}/cert.pem\"\nclient_key = \"{tls}/key.pem\"\n\
+         [execution.environment]\nAPI_TOKEN = \"s3cret\"\nLANG = \"C.UTF-8\"\n[execution]\ntimeout = \"90m\"\n"
+    ));
+    let settings = node.load();
+    let rows = settings.explain();
+    let row = |key: &str| {
+        let row = rows.iter().find(|row| row.key == key).unwrap_or_else(|| panic!("{key}"));
+        (row.value.as_str(), node.strip(&row.origin.to_string()))
+    };
+    let from = |text: &str| text.to_owned();
+    assert_eq!(row("queues"), ("rpc", from("default")));
+    assert_eq!(row("collector.rpc.base_url"), ("https://d:443/feed/default/call/xmlrpc", from("node.conf:3")));
+    assert_eq!(row("collector.rpc.node"), ("n1.example.com", from("host name")));
+    assert_eq!(row("collector.rpc.uuid"), ("<redacted>", from("node.conf:2")));
+    assert_eq!(row("collector.rpc.proxy"), ("http://<redacted>@p", from("actions.toml:2")));
+    assert_eq!(row("collector.rpc.client_key"), (&*format!("{tls}/key.pem"), from("actions.toml:4")));
+    assert_eq!(row("collector.rpc.ca_file"), ("none", from("default")));
+    assert_eq!(row("execution.timeout"), ("90m", from("actions.toml:9")));
+    assert_eq!(row("execution.environment.API_TOKEN"), ("<redacted>", from("actions.toml:6")));
+    assert_eq!(row("execution.environment.LANG"), ("C.UTF-8", from("actions.toml:7")));
+    for text in [format!("{rows:?}"), format!("{settings:?}"), format!("{settings:#?}")] {
+        assert!(!text.contains("s3cret") && !text.contains(UUID), "{text}");
+    }
+    assert!(settings.origins.keys().all(|key| rows.iter().any(|row| row.key == *key)), "{:?}", settings.origins);
+}
+
+#[test]
+fn an_unusable_host_name_is_an_error_unless_the_node_is_named() {
+    let node = Node::new("collector = c").toml("[collector]\nnode = \"n1\"\n");
+    let paths = Paths::resolve(Some(node.root.path()), &|_| None);
+    assert!(Settings::load(&paths, None, "", &|_| None).is_ok());
+    fs::remove_file(paths.actions_toml.clone()).unwrap();
+    assert!(matches!(Settings::load(&paths, None, "", &|_| None), Err(ConfigError::NodeName { .. })));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        text in "(?s).*",
+        likely in "(\\[(collector|collector\\.rpc|wake|execution|log)\\]|[a-z_]{1,8} ?= ?(\"[^\"]*\"|\\[\"\"\\]|[0-9]+)|\n){0,8}",
+    ) {
+        for text in [text, likely] {
+            let _ = fragments::Fragments::default().read(Path::new("x"), &text);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A TOML file, taken key by key, so that each mistake names its line and nothing is passed over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use super::keywords::Located;
+use super::nearest::nearest;
+use super::source::line_at;
+
+/// A file's text, for turning positions into lines.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    path: &'a Arc<Path>,
+    text: &'a str,
+}
+
+/// A table whose keys are taken one by one; [`Table::finish`] refuses the rest.
+pub(super) struct Table<'a> {
+    file: File<'a>,
+    /// With a dot behind it; empty for the top of the file.
+    prefix: String,
+    keys: BTreeMap<String, Item<'a>>,
+    /// The keys that were asked for.
+    known: Vec<&'static str>,
+}
+
+/// A value with its place.
+pub(super) struct Item<'a> {
+    file: File<'a>,
+    key: String,
+    line: usize,
+    value: DeValue<'a>,
+}
+
+impl File<'_> {
+    fn line(&self, offset: usize) -> usize {
+        line_at(self.text.as_bytes(), offset)
+    }
+}
+
+impl<'a> Table<'a> {
+    /// Parses a file.
+    pub(super) fn parse(path: &'a Arc<Path>, text: &'a str) -> Result<Self, ConfigError> {
+        let file = File { path, text };
+        match DeTable::parse(text) {
+            Ok(table) => Ok(Self::new(file, String::new(), table.into_inner())),
+            Err(error) => Err(ConfigError::Syntax {
+                path: path.to_path_buf(),
+                line: file.line(error.span().unwrap_or_default().start),
+                reason: error.message().trim_end().replace('\n', ", "),
+            }),
+        }
+    }
+
+    fn new(file: File<'a>, prefix: String, table: DeTable<'a>) -> Self {
+        let item = |(key, value): (Spanned<_>, Spanned<_>)| {
+            let line = file.line(key.span().start);
+            let name: std::borrow::Cow<'a, str> = key.into_inner();
+            let item = Item { file, key: format!("{prefix}{name}"), line, value: value.into_inner() };
+            (name.into_owned(), item)
+        };
+        let keys = table.into_iter().map(item).collect();
+        Self { file, prefix, keys, known: Vec::new() }
+    }
+
+    /// Takes a key, if it is there.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.known.push(key);
+        self.keys.remove(key)
+    }
+
+    /// Takes a key that holds a table; an empty one if it is not there.
+    pub(super) fn table(&mut self, key: &'static str) -> Result<Table<'a>, ConfigError> {
+        match self.take(key) {
+            Some(item) => item.into_table(),
+            None => Ok(Self::new(self.file, format!("{}{key}.", self.prefix), DeTable::new())),
+        }
+    }
+
+    /// Refuses keys of later versions.
+    pub(super) fn unsupported(&mut self, keys: &[&'static str]) -> Result<(), ConfigError> {
+        match keys.iter().filter_map(|key| self.take(key)).min_by_key(|item| item.line) {
+            None => Ok(()),
+            Some(item) => {
+                Err(ConfigError::Unsupported { path: item.file.path.to_path_buf(), line: item.line, key: item.key })
+            }
+        }
+    }
+
+    /// Everything that is left, by name, when any name will do.
+    pub(super) fn into_items(self) -> impl Iterator<Item = (String, Item<'a>)> {
+        self.keys.into_iter()
+    }
+
+    /// Refuses every key that was not taken.
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
+        let Some((key, item)) = self.keys.into_iter().min_by_key(|(_, item)| item.line) else {
+            return Ok(());
+        };
+        let hint = nearest(&key, self.known).map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+        let table = match self.prefix.strip_suffix('.') {
+            None => "the top table".to_owned(),
+            Some(name) => format!("[{name}]"),
+        };
+        Err(ConfigError::UnknownKey { path: item.file.path.to_path_buf(), line: item.line, key, table, hint })
+    }
+}
+
+impl<'a> Item<'a> {
+    /// An error about this value.
+    pub(super) fn error(&self, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            path: self.file.path.to_path_buf(),
+            line: self.line,
+            key: self.key.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A value from this place.
+    pub(super) fn locate<T>(&self, value: T) -> Located<T> {
+        Located { value, path: Arc::clone(self.file.path), line: self.line }
+    }
+
+    fn expected(&self, what: &str) -> ConfigError {
+        let article = match self.value.type_str() {
+            "integer" | "array" => "an",
+            _ => "a",
+        };
+        self.error(format!("expected {what}, not {article} {}", self.value.type_str()))
+    }
+
+    /// The text of a string.
+    pub(super) fn text(&self) -> Result<&str, ConfigError> {
+        self.value.as_str().ok_or_else(|| self.expected("a string"))
+    }
+
+    /// Reads a string with a function whose error is a reason, in words.
+    pub(super) fn read<T>(self, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Located<T>, ConfigError> {
+        let value = read(self.text()?).map_err(|reason| self.error(reason))?;
+        Ok(self.locate(value))
+    }
+
+    /// Reads each string of an array in the same way; a mistake names the line of the element.
+    pub(super) fn read_each<T>(
+        mut self,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Located<Vec<T>>, ConfigError> {
+        let value = std::mem::replace(&mut self.value, DeValue::Boolean(false));
+        let DeValue::Array(array) = value else {
+            return Err(Self { value, ..self }.expected("an array of strings"));
+        };
+        let element = |value: Spanned<DeValue<'a>>| {
+            let line = self.file.line(value.span().start);
+            let item = Item { file: self.file, key: self.key.clone(), line, value: value.into_inner() };
+            item.read(&read).map(|located| located.value)
+        };
+        let values = array.into_iter().map(element).collect::<Result<_, _>>()?;
+        Ok(self.locate(values))
+    }
+
+    /// Whether this is an array.
+    pub(super) fn is_array(&self) -> bool {
+        self.value.is_array()
+    }
+
+    fn into_table(self) -> Result<Table<'a>, ConfigError> {
+        let wrong = self.expected("a table");
+        match self.value {
+            DeValue::Table(table) => Ok(Table::new(self.file, format!("{}.", self.key), table)),
+            _ => Err(wrong),
+        }
+    }
+}
