@@ -256,7 +256,9 @@ enum Begun {
 fn ended(record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
     let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec } = end;
     let Some(ended) = ended else {
-        told.map(Told::recorded);
+        if let Some(told) = told {
+            told.recorded();
+        }
         return Ran::NotStarted(not_started.unwrap_or_default());
     };
     said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::from_micros(duration_usec));
