@@ -99,7 +99,7 @@ fn odd_peers(accept_yes: bool) {
 #[test]
 fn the_two_unit_files_of_the_opensvc_documentation_work_with_only_the_command_changed() {
     let machine = Machine::with_product("documentation");
-    machine.sh("rm /usr/lib/systemd/system/opensvc-actions*");
+    machine.sh("rm -r /usr/lib/systemd/system/opensvc-actions*");
     machine.write(
         "/etc/systemd/system/opensvc-actions@.service",
         "[Unit]\n\

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::Machine;
 
@@ -156,9 +156,9 @@ fn without_a_burst_nothing_of_the_trigger_limit_is_used_up() {
     machine.enable_socket();
     // Twelve seconds of notifications without a pause: the handler lingers, so that few starts serve them all, a missing
     // configuration included.
-    let until = std::time::Instant::now() + Duration::from_secs(12);
+    let until = Instant::now() + Duration::from_secs(12);
     let mut connected = 0;
-    while std::time::Instant::now() < until {
+    while Instant::now() < until {
         let seen = machine.peer(200, 50, "notify");
         assert_eq!((seen.refused, seen.received_bytes, seen.unanswered), (0, 0, 0));
         connected += seen.connected;

@@ -9,8 +9,6 @@ use super::machine::Running;
 use super::{Machine, Tree};
 
 const HANDLER: &str = env!("CARGO_BIN_EXE_opensvc-actions");
-/// What a line about a fetch holds, and no other.
-const FETCH: &str = "collector_get_action_queue_v2";
 const UNITS: &str = "/usr/lib/systemd/system";
 const STATE: &str = "/var/lib/collector";
 const URL: &str = "https://127.0.0.1:8443";
@@ -279,8 +277,9 @@ impl Collector<'_> {
     /// How often the handler has asked for actions; needs [`Machine::log_everything`].
     pub(crate) fn fetches(&self) -> usize {
         let lines = self.machine.journal(&["_EXE=/usr/bin/opensvc-actions"]);
-        let asks = |line: &&Value| line["MESSAGE"].as_str().is_some_and(|text| text.contains(FETCH));
-        lines.iter().filter(asks).count()
+        let messages = lines.iter().filter_map(|line| line["MESSAGE"].as_str());
+        // What the handler says of each answer: "rpc: 3 rows".
+        messages.filter(|text| text.starts_with("rpc: ") && text.ends_with(" rows")).count()
     }
 
     /// Waits until the result is there.
