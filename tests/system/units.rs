@@ -65,6 +65,33 @@ fn the_timer_starts_the_same_service_as_the_socket() {
 }
 
 #[test]
+fn enabled_units_come_up_with_the_machine_and_the_timer_runs_once_after_boot() {
+    let haste = ("/etc/systemd/system/opensvc-actions.timer.d/haste.conf", AFTER_BOOT_IN_HASTE);
+    // Nothing listens there.
+    let node = ("/etc/opensvc/node.conf", "[node]\ndbopensvc = https://127.0.0.1:9\nuuid = u\n");
+    // The tree has no certificate authorities of its own.
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    let authority = ("/etc/opensvc/ca.pem", &*authority);
+    let settings = ("/etc/opensvc/actions.toml", "[collector]\nca_file = \"/etc/opensvc/ca.pem\"\n");
+    let machine = Machine::with_product_enabled("boot", &[haste, node, authority, settings]);
+    assert_eq!(machine.property("opensvc-actions.socket", "SubState"), "listening");
+    assert_eq!(machine.property("opensvc-actions.timer", "ActiveState"), "active");
+    assert_eq!(machine.property("opensvc-actions-rearm.timer", "ActiveState"), "active");
+    let moment = |unit: &str| {
+        machine.property(unit, "ActiveEnterTimestampMonotonic").parse::<u64>().unwrap_or_else(|_| panic!("{unit}"))
+    };
+    assert!(moment("opensvc-actions.socket") <= moment("sockets.target"), "the port opened late");
+    machine.wait_for("the run after boot", || machine.property("opensvc-actions.service", "ExecMainStatus") == "75");
+    // 75, try again later, is no failure.
+    machine.wait_until_inactive();
+    assert_eq!(machine.property("opensvc-actions.service", "Result"), "success");
+    let journal = machine.sh("journalctl --boot --no-pager");
+    assert!(!journal.contains("ordering cycle"), "{journal}");
+}
+
+const AFTER_BOOT_IN_HASTE: &str = "[Timer]\nOnBootSec=\nOnCalendar=\nOnBootSec=1s\nRandomizedDelaySec=0\n";
+
+#[test]
 fn a_broken_installation_stops_at_the_trigger_limit_and_is_re_armed_once_it_is_whole() {
     let machine = Machine::with_product("broken-installation");
     machine.log_everything();
