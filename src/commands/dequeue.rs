@@ -37,6 +37,10 @@ pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit
     };
     let knocked = start.connected || doorbell.was_knocked_at();
     let exit = tokio::select! {
+        () = stop.too_late() => {
+            tracing::warn!("told to stop, and something is still unfinished: it waits for the next start");
+            Exit::Ok
+        }
         exit = handle(&start, knocked, &rings, &stop, &loaded) => exit,
         never = doorbell.watch(allow, &rings) => match never {},
         broken = stop.hear_signals() => match broken {
