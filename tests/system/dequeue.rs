@@ -73,6 +73,17 @@ fn the_journal_names_each_action_in_fields() {
     for end in ends {
         assert!(end["ACTION_DURATION_USEC"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{end:#}");
     }
+    // With the limit out of the way, each step has its number: received, started, finished, reported.
+    machine.log_everything();
+    let id = collector.enqueue_for("svc1", "echo hello");
+    collector.result(id);
+    machine.wait_until_idle();
+    let lines = machine.journal(&["_SYSTEMD_UNIT=opensvc-actions.service", &format!("ACTION_ID={id}")]);
+    let mut numbers: Vec<_> = lines.iter().filter_map(|line| line["MESSAGE_ID"].as_str()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 4, "{lines:#?}");
+
     // A node action has no service.
     let id = collector.enqueue("echo hello");
     collector.result(id);
@@ -236,6 +247,30 @@ fn a_person_the_timer_and_the_socket_at_once_are_one_handler_and_no_trigger_is_l
     // One at a time, each once.
     assert_eq!(machine.ran().len(), 11);
     machine.wait_until_idle();
+}
+
+#[test]
+fn a_person_who_holds_the_lock_works_off_what_is_notified_meanwhile() {
+    let machine = Machine::with_product("person");
+    let collector = machine.collector(Queue::Rpc);
+    let first = collector.enqueue("await /run/go-on");
+    let person = machine.start(&["opensvc-actions", "dequeue"]);
+    machine.wait_for("the command", || machine.is_running("node await /run/go-on"));
+    machine.enable_socket();
+    let second = collector.enqueue("echo second");
+    // The socket's handler has nothing to do but to say so, and leaves.
+    machine.peer(1, 1, "notify");
+    machine.wait_until_inactive();
+    assert_eq!(machine.property("opensvc-actions.service", "Result"), "success");
+    assert_eq!(machine.marks().len(), 1);
+
+    machine.sh("touch /run/go-on");
+    let output = person.finish();
+    assert_eq!(output.status, 0, "{output:?}");
+    // All of it is done when the person has the prompt again.
+    assert_eq!(collector.show(first)["status"], "T");
+    assert_eq!(collector.show(second)["stdout"], "second\n");
+    assert_eq!(machine.ran().len(), 2);
 }
 
 #[test]
