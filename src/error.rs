@@ -98,12 +98,16 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NotRoot | Self::Collector(CollectorError::Credentials { .. }) => Exit::NoPermission,
-            Self::Config(_) => Exit::Config,
-            Self::Collector(CollectorError::Undecodable { .. }) => Exit::Data,
-            Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => Exit::Config,
-            Self::Collector(CollectorError::Http(HttpError::TooLarge { .. })) => Exit::Data,
+            Self::Config(_) | Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => {
+                Exit::Config
+            }
+            Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
+                Exit::Data
+            }
             Self::Collector(_) => Exit::TempFail,
-            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => Exit::Unavailable,
+            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => {
+                Exit::Unavailable
+            }
         }
     }
 

@@ -223,7 +223,10 @@ impl Handler<'_> {
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
             // Not fatal: we hold them, and a row that is sent again is recognised.
             if let Err(err) = self.persist(|| collector.acknowledge(&admitted.acknowledge)).await {
-                tracing::warn!("the collector may not know that this node has its actions: {}", Error::from(err).report());
+                tracing::warn!(
+                    "the collector may not know that this node has its actions: {}",
+                    Error::from(err).report()
+                );
             }
         }
         let posted = self.post(&admitted.report, progress).await?;
@@ -237,7 +240,8 @@ impl Handler<'_> {
         let agent = agent.clone();
         let mut waiting = VecDeque::from(self.ledger.in_state(State::Received)?);
         let mut changes = Vec::new();
-        let mut to_post = Vec::new();
+        // What an earlier run left goes out beside the first command.
+        let mut to_post: Vec<_> = self.ledger.in_state(State::Finished)?.iter().map(|record| record.key).collect();
         while let Some(record) = waiting.pop_front() {
             if self.stop.is_asked() {
                 break;
@@ -372,15 +376,17 @@ impl Handler<'_> {
         }
     }
 
-    /// Repeats an exchange a few times while that can help. `None`: told to go before it came to an end.
+    /// Repeats an exchange a few times while that can help. `None`: told to go before it began.
     async fn persist<T, F>(&self, mut exchange: impl FnMut() -> F) -> Result<Option<T>, CollectorError>
     where
         F: Future<Output = Result<T, CollectorError>>,
     {
         let mut delays = Backoff::new(TRIES, FIRST_DELAY, LONGEST_DELAY, seed());
         loop {
-            let Some(answer) = self.stop.bounded(exchange()).await else { return Ok(None) };
-            let err = match answer {
+            if self.stop.is_now() {
+                return Ok(None);
+            }
+            let err = match exchange().await {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(err) => err,
             };

@@ -3,6 +3,61 @@
 //! A collector queues actions for a node; this short-lived program is started by a TCP notification (systemd socket,
 //! inetd), a timer or a person, fetches the queued actions over HTTPS, runs them as external commands, posts each
 //! result back, and exits.
+//!
+//! # The way of one action
+//!
+//! ```text
+//! connection ─► mark ─► lock ─► ledger::open ─► recover ─┐
+//!                                                        ▼
+//!    ┌───────────── collector.fetch ─► Batch { actions, malformed, unusable }
+//!    │                  │ admission, the whole answer ── durable: received          (1 sync an answer)
+//!    │              collector.acknowledge ── after the commit
+//!    │                  │ per action ── durable: finished(k) + started(k+1)         (1 sync an action)
+//!    │              executor::command::run
+//!    │                  │
+//!    │              collector.report ── beside the next command; reported(k) rides on a later commit
+//!    └── until a fetch brings nothing new, nothing is left to run and nobody has knocked ─► exit
+//! ```
+//!
+//! Bytes become a [`QueuedAction`](action::QueuedAction), that an [`Argv`](action::argv::Argv), that an
+//! [`Outcome`](action::outcome::Outcome), and that bytes again.
+//!
+//! # The house
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`action`] | pure: what an action is, and everything that is decided about it |
+//! | [`config`] | from text to validated, immutable settings |
+//! | [`wake`] | who started us, notifications, signals, one handler at a time |
+//! | [`collector`] | one codec per dialect, over one HTTP client |
+//! | [`executor`] | commands |
+//! | [`ledger`] | what this node knows about its actions, durable |
+//! | [`telemetry`] | the log, and what systemd is told |
+//! | [`handler`] | the loop that sequences them |
+//! | [`commands`] | one file per command of the command line |
+//!
+//! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
+//! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`
+//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler` only
+//! and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
+//!
+//! A new dialect is a codec in `collector/` and an arm in `collector/dialect.rs`. A new way to run things is a module in
+//! `executor/`.
+//!
+//! # Invariants
+//!
+//! * Nothing is acknowledged to a collector that is not durable in the [`ledger`].
+//! * A command starts only after its start is durable. So after any crash it is known that it may have run, and it is
+//!   never run again by itself: it is reported as 254.
+//! * A result is durable before it is posted, and posted until the collector accepts it, to the collector that the
+//!   action came from and no other.
+//! * What a row means is a table, [`action::admission`]: a row that is sent again is answered from the ledger; a redo
+//!   is a new generation.
+//! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
+//! * Nothing is ever written to a notifier's connection.
+//!
+//! Known windows of this version: a command is a child of the handler, so what it does after the handler was killed or
+//! told to stop is not seen; its result is then 254, although it may have ended well.
 
 pub mod action;
 pub mod cli;
@@ -15,6 +70,3 @@ pub mod handler;
 pub mod ledger;
 pub mod telemetry;
 pub mod wake;
-
-/// The version that `--version` and the `User-Agent` header show.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         drain::run();
         return ExitCode::SUCCESS;
     }
+    std::panic::set_hook(Box::new(die_of_a_bug));
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Before anything can be printed: under inetd, standard error is the peer.
     let activation = Activation::take();
@@ -53,6 +54,13 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
     // Dropping it would wait for a name server that never answers.
     runtime.shutdown_background();
     Ok(exit)
+}
+
+/// A panic is a bug: it is said where everything else is said, and has an exit status of its own.
+#[expect(clippy::disallowed_methods, reason = "a panic does not return to main")]
+fn die_of_a_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    tracing::error!("bug, please report it: {panic}");
+    std::process::exit(Exit::Software as i32);
 }
 
 /// Prints help or what is wrong with the arguments.

@@ -85,7 +85,7 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
     let path: Vec<&str> = request.path().strip_prefix(PREFIX).unwrap_or_default().split('/').collect();
     match (request.method.as_str(), &path[..]) {
         ("GET", ["nodes"]) => Ok(json_answer(200, &json!({ "nodes": collector.store().nodes()? }))),
-        ("POST", ["nodes"]) => Ok(json_answer(200, &collector.store().put_node(body::<NodeChange>(request)?)?)),
+        ("POST", ["nodes"]) => Ok(json_answer(200, &collector.store().put_node(&body::<NodeChange>(request)?)?)),
         ("GET", ["actions"]) => {
             let (node, status) = filters(request.query())?;
             let actions = collector.store().list(node.as_deref(), status)?;
@@ -104,9 +104,7 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
             collector.waiting.notify_one();
             Ok(json_answer(200, &whole(&action)))
         }
-        ("POST", ["actions", id, "cancel"]) => {
-            Ok(json_answer(200, &whole(&collector.store().cancel(number(id)?)?)))
-        }
+        ("POST", ["actions", id, "cancel"]) => Ok(json_answer(200, &whole(&collector.store().cancel(number(id)?)?))),
         (_, ["nodes" | "actions"] | ["actions", _] | ["actions", _, "redo" | "cancel"]) => Err(Refusal::NotAllowed),
         _ => Err(Refusal::NotFound),
     }

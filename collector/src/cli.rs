@@ -6,26 +6,31 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use reqwest::Method;
-use serde_json::Value;
-use tokio::time::Instant;
 
-use crate::admin::NewAction;
-use crate::client::{Access, Api, ClientError};
+use crate::client::ClientError;
+use crate::commands;
 use crate::serve::{self, Options, ServeError};
 use crate::state::{DEFAULT_DIR, StateDir};
-use crate::store::{ActionType, NodeChange, Status};
-use crate::text;
+use crate::store::{ActionType, Status};
 
-/// How often `show --wait` looks.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const JSON_HELP: &str = "\
+Documents of --json (dates in RFC 3339, UTC, or null):
+  node add                     {name, node_id, uuid, type, connect_to, port, cluster}
+  node list                    {nodes: [...]}
+  enqueue, show, redo, cancel  {id, node, service, type, command, status, ret, queued, notified,
+                               sent, received, reported, dequeued, stdout, stderr}
+  list                         {actions: [...]}, each without stdout and stderr
+
+Statuses: W waiting, N notified, S sent, R running, T terminated, C cancelled.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage.";
 
 /// A small collector for one machine: holds a queue of OpenSVC actions, hands them to nodes, stores their results.
 ///
 /// It speaks the queue protocols of the 1.x/2.x collectors (pull rows, TCP notifications) and of collector 3 (feed rows).
 /// Rows are kept for ever. Sites that outgrow it use a real OpenSVC collector: nothing on the nodes changes but the URL.
 #[derive(Debug, Parser)]
-#[command(name = "opensvc-actions-collector", version, max_term_width = 100)]
+#[command(name = "opensvc-actions-collector", version, max_term_width = 100, after_long_help = JSON_HELP)]
 pub struct Cli {
     /// The server's directory: database, certificates, token.
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DIR)]
@@ -38,6 +43,13 @@ pub struct Cli {
 enum Command {
     /// Run the server, until SIGTERM or SIGINT.
     Serve(Serve),
+    #[command(flatten)]
+    Operator(OperatorCommand),
+}
+
+/// What an operator does. Each takes `--json`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorCommand {
     /// Register nodes, list them.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -81,23 +93,23 @@ struct Serve {
 
 /// What every client command takes.
 #[derive(Debug, Args)]
-struct ClientArgs {
+pub(crate) struct ClientArgs {
     /// The server's URL, instead of the address in its directory.
     #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The authority to trust, in PEM, instead of `ca.pem` in its directory.
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// The operator's token, instead of `token` in its directory.
     #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum NodeCommand {
+pub(crate) enum NodeCommand {
     /// Register a node, or change what is given of it; print its uuid.
     Add(NodeAdd),
     /// List nodes. The uuids are secrets: only --json shows them.
@@ -105,71 +117,71 @@ enum NodeCommand {
 }
 
 #[derive(Debug, Args)]
-struct NodeAdd {
+pub(crate) struct NodeAdd {
     /// The node's host name.
-    name: String,
+    pub(crate) name: String,
     /// `pull`: notified, fetches with XML-RPC. `feed`: fetches from the oc3 feeder. Default for a new node: pull.
     #[arg(long = "type", value_name = "TYPE")]
-    action_type: Option<ActionType>,
+    pub(crate) action_type: Option<ActionType>,
     /// Its secret. Default for a new node: a random one.
     #[arg(long)]
-    uuid: Option<String>,
+    pub(crate) uuid: Option<String>,
     /// Where to notify it. Default for a new node: its name.
     #[arg(long, value_name = "HOST")]
-    connect_to: Option<String>,
+    pub(crate) connect_to: Option<String>,
     /// The port to notify it on. Default for a new node: 1214.
     #[arg(long)]
-    port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Its cluster: nodes of one cluster may acknowledge each other's feed rows. Default for a new node: the empty name.
     #[arg(long)]
-    cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Debug, Args)]
-struct Enqueue {
+pub(crate) struct Enqueue {
     /// The node to run it.
-    node: String,
+    pub(crate) node: String,
     /// The service it is about; without one it is about the node.
     #[arg(long, value_name = "SERVICE")]
-    service: Option<String>,
+    pub(crate) service: Option<String>,
     /// The command, as one argument and without a program's name: 'start --local'.
     #[arg(allow_hyphen_values = true)]
-    command: String,
+    pub(crate) command: String,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Debug, Args)]
-struct List {
+pub(crate) struct List {
     /// Only this node's.
     #[arg(long, value_name = "NODE")]
-    node: Option<String>,
+    pub(crate) node: Option<String>,
     /// Only those in this status.
     #[arg(long, value_name = "LETTER", ignore_case = true)]
-    status: Option<Status>,
+    pub(crate) status: Option<Status>,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Debug, Args)]
-struct Show {
+pub(crate) struct Show {
     /// The action's number.
-    id: i64,
+    pub(crate) id: i64,
     /// Wait until it is terminated, at most so long; exit 1 if it is not.
     #[arg(long, value_name = "SECONDS")]
-    wait: Option<u64>,
+    pub(crate) wait: Option<u64>,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Debug, Args)]
-struct One {
+pub(crate) struct One {
     /// The action's number.
-    id: i64,
+    pub(crate) id: i64,
     #[command(flatten)]
-    client: ClientArgs,
+    pub(crate) client: ClientArgs,
 }
 
 /// Why a command failed.
@@ -208,86 +220,13 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let state = StateDir::new(cli.state);
-    let command = match cli.command {
+    match cli.command {
         Command::Serve(serve) => {
             start_log(serve.verbose);
             serve::serve(serve.options(state)).await?;
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-        command => command,
-    };
-    let none = None::<&()>;
-    let (client, answer) = match command {
-        Command::Serve(_) => return Ok(ExitCode::SUCCESS),
-        Command::Node(NodeCommand::List(client)) => {
-            let nodes = client.open(&state)?.call(Method::GET, "nodes", &[], none).await?;
-            (client, Printed { human: text::nodes(&nodes), value: nodes })
-        }
-        Command::Node(NodeCommand::Add(add)) => {
-            let change = add.change();
-            let node = add.client.open(&state)?.call(Method::POST, "nodes", &[], Some(&change)).await?;
-            (add.client, Printed { human: text::line(&node["uuid"]), value: node })
-        }
-        Command::Enqueue(Enqueue { node, service, command, client }) => {
-            let new = NewAction { node, service, command };
-            let action = client.open(&state)?.call(Method::POST, "actions", &[], Some(&new)).await?;
-            (client, Printed { human: text::line(&action["id"]), value: action })
-        }
-        Command::List(List { node, status, client }) => {
-            let node = node.as_deref().map(|node| ("node", node));
-            let query: Vec<_> = node.into_iter().chain(status.map(|status| ("status", status.as_str()))).collect();
-            let actions = client.open(&state)?.call(Method::GET, "actions", &query, none).await?;
-            (client, Printed { human: text::actions(&actions), value: actions })
-        }
-        Command::Show(Show { id, wait, client }) => {
-            let (action, in_time) = show(&client.open(&state)?, id, wait).await?;
-            Printed { human: text::action(&action), value: action }.print(client.json);
-            if !in_time {
-                eprintln!("opensvc-actions-collector: action {id} is not terminated");
-            }
-            return Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Redo(One { id, client }) => {
-            let action = client.open(&state)?.call(Method::POST, &format!("actions/{id}/redo"), &[], none).await?;
-            (client, Printed { human: text::state(&action), value: action })
-        }
-        Command::Cancel(One { id, client }) => {
-            let action = client.open(&state)?.call(Method::POST, &format!("actions/{id}/cancel"), &[], none).await?;
-            (client, Printed { human: text::state(&action), value: action })
-        }
-    };
-    answer.print(client.json);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The action, and whether it terminated in time when that was asked.
-async fn show(api: &Api, id: i64, wait: Option<u64>) -> Result<(Value, bool), ClientError> {
-    let start = Instant::now();
-    loop {
-        let action = api.call(Method::GET, &format!("actions/{id}"), &[], None::<&()>).await?;
-        let Some(seconds) = wait else { return Ok((action, true)) };
-        if action["status"] == Status::T.as_str() {
-            return Ok((action, true));
-        }
-        if start.elapsed() >= Duration::from_secs(seconds) {
-            return Ok((action, false));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// An answer, for a program and for a person.
-struct Printed {
-    value: Value,
-    human: String,
-}
-
-impl Printed {
-    fn print(&self, json: bool) {
-        use std::io::Write as _;
-        let mut stdout = std::io::stdout();
-        // A reader that went away wants no more.
-        let _ = if json { writeln!(stdout, "{}", self.value) } else { write!(stdout, "{}", self.human) };
+        Command::Operator(command) => Ok(commands::run(command, &state).await?),
     }
 }
 
@@ -301,30 +240,5 @@ impl Serve {
     fn options(self, state: StateDir) -> Options {
         let notify = (!self.no_notify).then_some(Duration::from_millis(self.notify_delay));
         Options { state, listen: self.listen, pair: self.cert.zip(self.key), names: self.names, notify }
-    }
-}
-
-impl NodeAdd {
-    fn change(&self) -> NodeChange {
-        NodeChange {
-            name: self.name.clone(),
-            action_type: self.action_type,
-            uuid: self.uuid.clone(),
-            connect_to: self.connect_to.clone(),
-            port: self.port,
-            cluster: self.cluster.clone(),
-        }
-    }
-}
-
-impl ClientArgs {
-    fn open(&self, state: &StateDir) -> Result<Api, ClientError> {
-        let access = Access {
-            state: state.clone(),
-            url: self.url.clone(),
-            ca_file: self.ca_file.clone(),
-            token_file: self.token_file.clone(),
-        };
-        access.open()
     }
 }

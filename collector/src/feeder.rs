@@ -11,12 +11,10 @@ use serde_json::json;
 use crate::clock::Timestamp;
 use crate::gojson::{self, GoError};
 use crate::http::{Answer, Collector, Request};
-use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError};
+use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, TEXT_MAX};
 
 /// The version the feeder says it is.
 const VERSION: &str = "3.0.4";
-/// The size of a text column, in bytes.
-const TEXT_MAX: usize = 65_535;
 /// The range of a timestamp column, in seconds.
 const DATES: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
 
@@ -26,6 +24,7 @@ const SOMETHING_WRONG: &str = "Something went wrong. Please try again later";
 
 /// An action, its members in the order Go writes a map.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "named as on the wire")]
 struct Queued<'a> {
     command: &'a str,
     dequeued_at: String,
@@ -150,8 +149,8 @@ fn done(collector: &Collector, node: &Identity, body: &[u8], now: Timestamp) -> 
         let refuse = |text: String| problem(500, &text);
         check_text("stdout", &stdout).map_err(refuse)?;
         check_text("stderr", &stderr).map_err(refuse)?;
-        let ret =
-            i32::try_from(ret).map_err(|_| refuse("Error 1264: Out of range value for column 'ret' at row 1".into()))?;
+        let ret = i32::try_from(ret)
+            .map_err(|_| refuse("Error 1264: Out of range value for column 'ret' at row 1".into()))?;
         check_date(dequeued).map_err(refuse)?;
         let report = Report { id, ret: Some(ret), stdout: Some(stdout), stderr: Some(stderr), dequeued };
         store.report(&node.node_id, &[report], now).map_err(|error| server_error(&error))?;

@@ -7,6 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
+use crate::gotime;
 
 /// A refusal, in Go's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,17 +126,9 @@ impl Field<'_> {
         if kind(self.raw) != "string" {
             return Err(GoError("Time.UnmarshalJSON: input is not a JSON string".to_owned()));
         }
-        let text = unquote(self.raw);
-        match parse_rfc3339(&text) {
-            Ok(GO_ZERO_TIME) => Ok(None),
-            Ok(seconds) => Ok(Some(Timestamp::from_seconds(seconds))),
-            Err(why) => Err(GoError(format!("parsing time \"{text}\"{why}"))),
-        }
+        gotime::parse(&unquote(self.raw)).map_err(GoError)
     }
 }
-
-/// `0001-01-01T00:00:00Z`, in seconds since 1970.
-const GO_ZERO_TIME: i64 = -62_135_596_800;
 
 fn kind(raw: &str) -> &'static str {
     match raw.as_bytes().first() {
@@ -165,7 +158,11 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> GoError {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
     let at = error.column().saturating_sub(1).min(line.len());
     let found = line.get(at..).and_then(|rest| rest.chars().next()).unwrap_or('\n');
-    let what = if error.to_string().starts_with("trailing") { "after top-level value" } else { "looking for beginning of value" };
+    let what = if error.to_string().starts_with("trailing") {
+        "after top-level value"
+    } else {
+        "looking for beginning of value"
+    };
     GoError(format!("invalid character {} {what}", go_quote(found)))
 }
 
@@ -173,7 +170,7 @@ fn go_quote(c: char) -> String {
     match c {
         '"' => "'\"'".to_owned(),
         '\'' => r"'\''".to_owned(),
-        c if u32::from(c) < 0x20 => format!("{:?}", c).replace("\\u{", "\\x").replace('}', ""),
+        c if u32::from(c) < 0x20 => format!("'\\x{:02x}'", u32::from(c)),
         c => format!("'{c}'"),
     }
 }
@@ -216,71 +213,6 @@ fn unescape(text: &str) -> (char, usize) {
     pair.map_or((char::REPLACEMENT_CHARACTER, 4), |character| (character, 10))
 }
 
-/// Seconds since 1970, or the end of Go's message: which part could not be read as what.
-fn parse_rfc3339(text: &str) -> Result<i64, String> {
-    const PARTS: [(&str, usize); 11] = [
-        ("2006", 4),
-        ("-", 0),
-        ("01", 2),
-        ("-", 0),
-        ("02", 2),
-        ("T", 0),
-        ("15", 2),
-        (":", 0),
-        ("04", 2),
-        (":", 0),
-        ("05", 2),
-    ];
-    let cannot = |rest: &str, part: &str| {
-        Err(format!(" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{rest}\" as \"{part}\""))
-    };
-    let digits = |text: &str, width: usize| -> Option<i64> {
-        text.get(..width).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
-    };
-    let mut numbers = Vec::with_capacity(6);
-    let mut rest = text;
-    for (part, width) in PARTS {
-        let taken = if width == 0 {
-            rest.starts_with(part).then_some(1)
-        } else {
-            digits(rest, width).map(|number| {
-                numbers.push(number);
-                width
-            })
-        };
-        let Some(taken) = taken else { return cannot(rest, part) };
-        rest = rest.get(taken..).unwrap_or_default();
-    }
-    if let Some(fraction) = rest.strip_prefix(['.', ',']) {
-        let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
-        if end > 0 {
-            rest = fraction.get(end..).unwrap_or_default();
-        }
-    }
-    let offset = match rest.as_bytes() {
-        b"Z" => Some(0),
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let hours = digits(rest.get(1..).unwrap_or_default(), 2);
-            let minutes = digits(rest.get(4..).unwrap_or_default(), 2);
-            let sign = if *sign == b'+' { 1 } else { -1 };
-            hours.zip(minutes).map(|(hours, minutes)| sign * (hours * 60 + minutes) * 60)
-        }
-        _ => None,
-    };
-    let Some(offset) = offset else { return cannot(rest, "Z07:00") };
-    let [year, month, day, hour, minute, second] = numbers[..] else { return cannot(text, "2006") };
-    let small = |number: i64| u8::try_from(number).unwrap_or(u8::MAX);
-    let month = time::Month::try_from(small(month)).map_err(|_| ": month out of range".to_owned())?;
-    let year = i32::try_from(year).unwrap_or_default();
-    let date = time::Date::from_calendar_date(year, month, small(day)).map_err(|_| ": day out of range".to_owned())?;
-    for (number, limit, name) in [(hour, 24, "hour"), (minute, 60, "minute"), (second, 60, "second")] {
-        if number >= limit {
-            return Err(format!(": {name} out of range"));
-        }
-    }
-    Ok(date.midnight().assume_utc().unix_timestamp() + hour * 3600 + minute * 60 + second - offset)
-}
-
 /// Writes a value as the feeder answers it: one line, `<`, `>`, `&` and the line separators escaped.
 #[must_use]
 pub fn write(value: &impl Serialize) -> String {
@@ -303,32 +235,6 @@ pub fn write(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn date(raw: &str) -> Result<Option<Timestamp>, GoError> {
-        Field { raw, place: String::new() }.time()
-    }
-
-    #[test]
-    fn dates_are_read_to_the_second_in_utc() {
-        assert_eq!(date(r#""2026-11-21T09:00:00.123456789+02:00""#), Ok(Some(Timestamp(1_795_244_400_000))));
-        assert_eq!(date(r#""2026-11-21T07:00:00Z""#), Ok(Some(Timestamp(1_795_244_400_000))));
-        assert_eq!(date(r#""0001-01-01T00:00:00Z""#), Ok(None));
-    }
-
-    #[test]
-    fn a_date_is_refused_in_go_words() {
-        let because = |raw| date(raw).unwrap_err().0;
-        assert_eq!(
-            because(r#""2026-11-21T09:00:00""#),
-            r#"parsing time "2026-11-21T09:00:00" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#
-        );
-        assert_eq!(
-            because(r#""soon""#),
-            r#"parsing time "soon" as "2006-01-02T15:04:05Z07:00": cannot parse "soon" as "2006""#
-        );
-        assert_eq!(because(r#""2026-13-01T00:00:00Z""#), r#"parsing time "2026-13-01T00:00:00Z": month out of range"#);
-        assert_eq!(because("5"), "Time.UnmarshalJSON: input is not a JSON string");
-    }
 
     #[test]
     fn strings_keep_pairs_and_replace_lone_surrogates() {

@@ -6,12 +6,11 @@
 //! when it starts.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -22,7 +21,7 @@ use crate::store::{StoreError, Waiting};
 /// What a node is sent.
 pub const PAYLOAD: &[u8; 15] = b"dequeue_actions";
 
-const WORKERS: usize = 5;
+const WORKERS: u8 = 5;
 const POLL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 const STEP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,42 +29,42 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// Notifies until it is dropped. Rows in hand then stay as they are.
 pub async fn run(collector: Arc<Collector>, first_delay: Duration) {
-    let workers = Arc::new(Semaphore::new(WORKERS));
-    let in_hand: Arc<Mutex<HashSet<i64>>> = Arc::default();
-    let mut tasks = JoinSet::new();
+    let mut in_hand = HashSet::new();
+    let mut workers = JoinSet::new();
     loop {
-        while tasks.try_join_next().is_some() {}
-        let waiting = collector.store().waiting().unwrap_or_else(|error| {
+        // Whatever is in hand, as many of the oldest rows as there are workers are enough to keep them all busy.
+        let waiting = collector.store().waiting(WORKERS).unwrap_or_else(|error| {
             tracing::error!("cannot look for actions to notify: {error}");
             Vec::new()
         });
         for row in waiting {
-            if !lock(&in_hand).insert(row.id) {
-                continue;
-            }
-            let (collector, workers, in_hand) = (collector.clone(), workers.clone(), in_hand.clone());
-            tasks.spawn(async move {
-                // The semaphore is never closed.
-                if let Ok(_worker) = workers.acquire().await {
+            if workers.len() < usize::from(WORKERS) && in_hand.insert(row.id) {
+                let collector = collector.clone();
+                workers.spawn(async move {
                     if let Err(error) = serve_row(&collector, &row, first_delay).await {
                         tracing::error!("cannot record the notification of action {}: {error}", row.id);
+                        // The row still waits: not so fast.
+                        sleep(RETRY).await;
                     }
-                }
-                lock(&in_hand).remove(&row.id);
-            });
+                    row.id
+                });
+            }
         }
-        let _ = timeout(POLL, collector.waiting.notified()).await;
+        tokio::select! {
+            Some(Ok(id)) = workers.join_next() => {
+                in_hand.remove(&id);
+            }
+            () = collector.waiting.notified() => {}
+            () = sleep(POLL) => {}
+        }
     }
-}
-
-fn lock(set: &Mutex<HashSet<i64>>) -> std::sync::MutexGuard<'_, HashSet<i64>> {
-    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn serve_row(collector: &Collector, row: &Waiting, first_delay: Duration) -> Result<(), StoreError> {
     if row.command.trim().is_empty() || row.command.contains("opensvc@localhost") {
         return collector.store().give_up(row.id, "invalid", clock::now());
     }
+    let host = row.connect_to.as_deref().unwrap_or("(nowhere)");
     let start = Instant::now();
     sleep(first_delay).await;
     while start.elapsed() < GIVE_UP_AFTER {
@@ -76,12 +75,12 @@ async fn serve_row(collector: &Collector, row: &Waiting, first_delay: Duration) 
                 return collector.store().notified(row.id, clock::now());
             }
             Err(error) => {
-                let host = row.connect_to.as_deref().unwrap_or_default();
-                tracing::warn!("cannot notify {host} port {} of action {}: {error}", row.port, row.id);
+                tracing::debug!("cannot notify {host} port {} of action {}: {error}", row.port, row.id);
             }
         }
         sleep_until(attempt + RETRY).await;
     }
+    tracing::warn!("{host} port {} is unreachable: action {} ends", row.port, row.id);
     collector.store().give_up(row.id, "unreachable", clock::now())
 }
 

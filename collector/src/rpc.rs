@@ -5,7 +5,7 @@
 
 use crate::clock::Timestamp;
 use crate::http::{Answer, Collector, Request};
-use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError};
+use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, TEXT_MAX};
 use crate::xml::{self, Call, Value};
 
 /// Where the calls go; beside it nothing exists.
@@ -14,8 +14,6 @@ pub const PREFIX: &str = "/feed/default/call/";
 const METHODS: [&str; 4] =
     [FETCH, "collector_update_action_queue", "collector_update_action_queue_received", "system.listMethods"];
 const FETCH: &str = "collector_get_action_queue_v2";
-/// The size of a text column, in bytes.
-const TEXT_MAX: usize = 65_535;
 
 /// A refusal: the type and the text of a python exception.
 struct Fault(&'static str, String);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -139,7 +139,7 @@ async fn prepare(
     state: &StateDir,
     listen: SocketAddr,
     pair: Option<(PathBuf, PathBuf)>,
-    mut names: Vec<String>,
+    names: Vec<String>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     let lock = state.take()?;
     let path = state.touch("queue.db")?;
@@ -147,22 +147,25 @@ async fn prepare(
     let token = state.token()?;
     let (certificate, key) = match pair {
         Some(pair) => pair,
-        None => {
-            names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-            if !listen.ip().is_unspecified() {
-                names.push(listen.ip().to_string());
-            }
-            names.extend(host_name());
-            names.sort();
-            names.dedup();
-            tls::own_certificate(state, &names, clock::now())?
-        }
+        None => tls::own_certificate(state, &our_names(listen, names), clock::now())?,
     };
     let tls = TlsAcceptor::from(tls::server(&certificate, &key)?);
     let refused = |source| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((Server { _lock: lock, listener, tls, collector: Arc::new(Collector::new(store, token)) }, address))
+}
+
+fn our_names(listen: SocketAddr, given: Vec<String>) -> Vec<String> {
+    let mut names = given;
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    if !listen.ip().is_unspecified() {
+        names.push(listen.ip().to_string());
+    }
+    names.extend(host_name());
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn host_name() -> Option<String> {
@@ -237,6 +240,11 @@ async fn converse(stream: TcpStream, tls: TlsAcceptor, collector: Arc<Collector>
 
 async fn respond(collector: &Collector, request: hyper::Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    let too_large = || Answer::json(413, "{\"text\":\"the request is too large\"}\n".to_owned());
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > BODY_MAX {
+        return response(too_large());
+    }
     let answer = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => {
             let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
@@ -248,12 +256,14 @@ async fn respond(collector: &Collector, request: hyper::Request<Incoming>) -> Re
             tracing::debug!("{} {}: {}", request.method, request.path(), answer.status);
             answer
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Answer::json(413, "{\"text\":\"the request is too large\"}\n".to_owned())
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
         Ok(Err(_)) => Answer::json(400, "{\"text\":\"the request is incomplete\"}\n".to_owned()),
         Err(_) => Answer::json(408, "{\"text\":\"the request took too long\"}\n".to_owned()),
     };
+    response(answer)
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));

@@ -18,6 +18,9 @@ pub use types::{Action, ActionType, Node, Status};
 
 use crate::state::StateError;
 
+/// The size of a text column of the real servers, in bytes.
+pub const TEXT_MAX: usize = 65_535;
+
 /// The version of the schema below, kept in the database's `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 
@@ -56,7 +59,7 @@ CREATE TABLE action_queue (
     reported_at   INTEGER
 ) STRICT;
 CREATE INDEX action_queue_open ON action_queue (node_id, status) WHERE status IN ('W', 'N', 'S');
-CREATE INDEX action_queue_waiting ON action_queue (id) WHERE status = 'W';
+CREATE INDEX action_queue_waiting ON action_queue (id) WHERE status = 'W' AND action_type = 'pull';
 ";
 
 /// The columns of an [`Action`], in the order [`Action::read`] expects.

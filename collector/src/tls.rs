@@ -123,8 +123,8 @@ pub fn own_certificate(state: &StateDir, names: &[String], now: Timestamp) -> Re
 fn still_good(pem: &str, names: &[String], now: Timestamp) -> bool {
     let header = || pem.lines().take_while(|line| !line.starts_with('-'));
     let expires = header().find_map(|line| line.strip_prefix("expires ")?.parse().ok().map(Timestamp));
-    let named = |name: &String| header().any(|line| line.strip_prefix("names ") == Some(name));
-    expires.is_some_and(|end| end.minus_seconds(RENEW_DAYS * DAY) > now) && names.iter().all(named)
+    let is_in = |name: &String| header().any(|line| line.strip_prefix("names ") == Some(name));
+    expires.is_some_and(|end| end.minus_seconds(RENEW_DAYS * DAY) > now) && names.iter().all(is_in)
 }
 
 /// Makes a TLS server of a certificate chain and a key, both in PEM.
@@ -140,8 +140,8 @@ pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsEr
     let chain = CertificateDer::pem_reader_iter(open(certificate)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(certificate, "certificate", error.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_reader(open(key)?)
-        .map_err(|error| unusable(key, "private key", error.to_string()))?;
+    let secret =
+        PrivateKeyDer::from_pem_reader(open(key)?).map_err(|error| unusable(key, "private key", error.to_string()))?;
     let pair = |source| TlsError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use roxmltree::{Document, Error, Node};
+use roxmltree::{Document, Error, Node, TextPos};
 
 /// Arrays deeper than this are refused: the calls have two levels.
 const MAX_DEPTH: usize = 16;
@@ -107,11 +107,20 @@ fn describe(text: &str, error: &Error) -> String {
         (Error::NoRootNode | Error::UnclosedRootNode | Error::UnexpectedEndOfStream, _) => {
             expat("no element found", end)
         }
-        (Error::UnexpectedCloseTag(..), _) => expat("mismatched tag", there),
+        // expat points behind the `</`.
+        (Error::UnexpectedCloseTag(..), _) => expat("mismatched tag", (there.0, there.1 + 2)),
         (Error::UnknownEntityReference(..), _) => expat("undefined entity", there),
         (Error::DuplicatedAttribute(..), _) => expat("duplicate attribute", there),
+        (Error::MalformedEntityReference(place), _) if is_number_reference(text, *place) => {
+            expat("reference to invalid character number", there)
+        }
         _ => expat("not well-formed (invalid token)", there),
     }
+}
+
+fn is_number_reference(text: &str, place: TextPos) -> bool {
+    let line = text.split('\n').nth((place.row as usize).saturating_sub(1)).unwrap_or_default();
+    line.chars().skip((place.col as usize).saturating_sub(1)).take(2).eq("&#".chars())
 }
 
 /// Escapes a text as python does.
@@ -177,6 +186,8 @@ mod tests {
         assert_eq!(because(b"<a>\n<b>x\x07</b></a>"), "not well-formed (invalid token): line 2, column 4");
         assert_eq!(because(b"<a>\n\xff</a>"), "not well-formed (invalid token): line 2, column 0");
         assert_eq!(because(b"<a><b></b>"), "no element found: line 1, column 10");
+        assert_eq!(because(b"<a>&#7;</a>"), "reference to invalid character number: line 1, column 3");
+        assert_eq!(because(b"<a>&x;</a>"), "undefined entity: line 1, column 3");
         assert_eq!(because(b"<a><b></c></a>"), "mismatched tag: line 1, column 8");
     }
 

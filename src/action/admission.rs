@@ -33,8 +33,8 @@ impl State {
 
     /// The reverse of [`Self::as_str`].
     #[must_use]
-    pub fn from_str(text: &str) -> Option<Self> {
-        [Self::Received, Self::Started, Self::Finished, Self::Reported].into_iter().find(|state| state.as_str() == text)
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Received, Self::Started, Self::Finished, Self::Reported].into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -73,12 +73,13 @@ pub const fn admit(status: RowStatus, same: bool, recorded: Option<State>) -> Ve
     let queued_anew = matches!(status, RowStatus::Waiting | RowStatus::Notified);
     match (recorded, same, queued_anew) {
         (None, _, _) => Verdict::Take,
-        (Some(State::Reported), false, _) => Verdict::NewGeneration(Older::Complete),
+        (Some(State::Reported), false, _) | (Some(State::Reported), true, true) => {
+            Verdict::NewGeneration(Older::Complete)
+        }
         (Some(_), false, _) => Verdict::NewGeneration(Older::Superseded),
         (Some(State::Received), true, _) | (Some(State::Started), true, false) => Verdict::Acknowledge,
         (Some(State::Started), true, true) => Verdict::NewGeneration(Older::GoesOn),
         (Some(State::Finished), true, true) => Verdict::NewGeneration(Older::ReportedFirst),
-        (Some(State::Reported), true, true) => Verdict::NewGeneration(Older::Complete),
         (Some(State::Finished | State::Reported), true, false) => Verdict::Report,
     }
 }
@@ -204,7 +205,9 @@ mod tests {
         ] {
             assert!(is_same_action(&evidence(same), &recorded), "{same:?}");
         }
-        for other in ["2026-11-21T08:50:04Z", "2026-11-21T08:51:03Z", "2026-11-22T10:50:18Z", "2026-11-23T08:50:03Z", "x"] {
+        for other in
+            ["2026-11-21T08:50:04Z", "2026-11-21T08:51:03Z", "2026-11-22T10:50:18Z", "2026-11-23T08:50:03Z", "x"]
+        {
             assert!(!is_same_action(&evidence(Some(other)), &recorded), "{other}");
         }
     }

@@ -78,8 +78,7 @@ impl Dialect for Oc3 {
 
     fn fetched(&self, answer: Answer) -> Result<Batch, CollectorError> {
         let answer = Self::success(answer)?;
-        oc3::decode_actions(&answer.body)
-            .map_err(|source| CollectorError::Undecodable { url: answer.url, source })
+        oc3::decode_actions(&answer.body).map_err(|source| CollectorError::Undecodable { url: answer.url, source })
     }
 
     fn acknowledge(&self, ids: &[ActionId]) -> Request {

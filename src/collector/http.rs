@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
 use rustls::CertificateError;
 use rustls::crypto::ring;
@@ -60,8 +60,8 @@ pub enum HttpError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The client cannot be made.
-    #[error("cannot set up HTTPS")]
-    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot set up HTTPS: {0} (are ca-certificates installed? collector.ca_file names authorities to trust)")]
+    Setup(String),
     /// The collector's certificate is not good.
     #[error("{url}: {problem}")]
     Certificate {
@@ -71,15 +71,14 @@ pub enum HttpError {
         problem: String,
     },
     /// Nobody answers, or not in time.
-    #[error("{url}: {what}")]
+    #[error("{url}: {what}: {why}")]
     Unreachable {
         /// What was asked.
         url: String,
         /// What was tried.
         what: &'static str,
         /// Why.
-        #[source]
-        source: reqwest::Error,
+        why: String,
     },
     /// The answer is larger than [`ANSWER_LIMIT`].
     #[error("{url}: the answer is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
@@ -121,7 +120,7 @@ impl Http {
             .pool_max_idle_per_host(1);
         builder = with_trust(builder, settings)?;
         builder = with_proxy(builder, &settings.proxy)?;
-        let client = builder.build().map_err(|err| HttpError::Setup(err.into()))?;
+        let client = builder.build().map_err(|err| HttpError::Setup(why(&err)))?;
         Ok(Self { client })
     }
 
@@ -134,6 +133,8 @@ impl Http {
         let method = if body.is_some() { Method::POST } else { Method::GET };
         tracing::trace!("> {method} {url}, {} bytes", body.as_ref().map_or(0, Vec::len));
         let mut builder = self.client.request(method, &url).header(CONTENT_TYPE, content_type);
+        // An old answer from a cache would look like a redo of everything in it.
+        builder = builder.header(CACHE_CONTROL, "no-cache");
         if let Some((user, password)) = credentials {
             builder = builder.basic_auth(user, Some(password.expose()));
         }
@@ -184,7 +185,7 @@ fn with_proxy(builder: ClientBuilder, proxy: &Proxy) -> Result<ClientBuilder, Ht
         Proxy::Environment => builder,
         Proxy::Never => builder.no_proxy(),
         Proxy::Url(url) => {
-            builder.proxy(reqwest::Proxy::all(url).map_err(|err| HttpError::Setup(err.without_url().into()))?)
+            builder.proxy(reqwest::Proxy::all(url).map_err(|err| HttpError::Setup(why(&err.without_url())))?)
         }
     })
 }
@@ -212,7 +213,19 @@ fn failed(url: &str, err: reqwest::Error) -> HttpError {
     } else {
         "the exchange broke off"
     };
-    HttpError::Unreachable { url, what, source: err }
+    HttpError::Unreachable { url, what, why: why(&err) }
+}
+
+/// The causes below the libraries' own two layers ("error sending request", "client error"), which say nothing.
+fn why(err: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes.retain(|cause| !cause.starts_with("client error ("));
+    if causes.is_empty() { err.to_string() } else { causes.join(": ") }
 }
 
 /// Finds what TLS has to say about the peer's certificate, in words.

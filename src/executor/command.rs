@@ -22,6 +22,9 @@ use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::executor::drain;
 
+/// How many bytes of output are read at once.
+const PIECE: usize = 8 * 1024;
+
 /// What bounds a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -174,20 +177,20 @@ impl Output {
 /// One stream: its pipe while it is open, and what came out of it.
 struct Stream<P> {
     pipe: Option<P>,
+    buffer: Box<[u8]>,
     clamp: Clamp,
 }
 
 impl<P: Pipe> Stream<P> {
     fn new(pipe: Option<P>) -> Self {
-        Self { pipe, clamp: Clamp::new() }
+        Self { pipe, buffer: vec![0; PIECE].into_boxed_slice(), clamp: Clamp::new() }
     }
 
     async fn read(&mut self) {
         let Some(pipe) = &mut self.pipe else { return pending().await };
-        let mut buffer = [0; 8 * 1024];
-        match pipe.read(&mut buffer).await {
+        match pipe.read(&mut self.buffer).await {
             Ok(0) | Err(_) => self.pipe = None,
-            Ok(n) => self.clamp.push(&buffer[..n]),
+            Ok(n) => self.clamp.push(&self.buffer[..n]),
         }
     }
 
@@ -196,13 +199,12 @@ impl<P: Pipe> Stream<P> {
     fn finish(mut self) -> Clamp {
         let Some(pipe) = self.pipe.take().and_then(|pipe| pipe.into_fd().ok()) else { return self.clamp };
         let mut left = fcntl_getpipe_size(&pipe).unwrap_or(64 * 1024);
-        let mut buffer = [0; 8 * 1024];
         while left > 0 {
-            match read(&pipe, &mut buffer[..left.min(8 * 1024)]) {
+            match read(&pipe, &mut self.buffer[..left.min(PIECE)]) {
                 Ok(0) => return self.clamp,
                 Ok(n) => {
                     left -= n;
-                    self.clamp.push(&buffer[..n]);
+                    self.clamp.push(&self.buffer[..n]);
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => break,

@@ -148,7 +148,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Admitted, LedgerError> {
         let path = self.path.clone();
-        receive(&mut self.connection, queue, endpoint, batch, now).map_err(|source| LedgerError::Sqlite { path, source })
+        receive(&mut self.connection, queue, endpoint, batch, now)
+            .map_err(|source| LedgerError::Sqlite { path, source })
     }
 
     /// Makes all `changes` durable, with one sync for all of them.
@@ -307,7 +308,7 @@ fn newest(transaction: &Transaction<'_>, queue: Queue, id: ActionId) -> rusqlite
         .query_row(params![queue.as_str(), id.0], |row| {
             Ok(Newest {
                 generation: row.get(0)?,
-                state: parsed(row, 1, State::from_str)?,
+                state: parsed(row, 1, State::from_name)?,
                 evidence: Evidence { command: row.get(2)?, svc_id: row.get(3)?, queued_at: row.get(4)? },
             })
         })

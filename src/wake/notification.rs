@@ -116,11 +116,12 @@ struct Sender {
 }
 
 impl Doorbell {
-    /// Takes over the sockets of `activation`. Call it inside a runtime.
+    /// Takes over the sockets of `activation`; its connections count in `rings` if their senders are allowed. Call it
+    /// inside a runtime.
     ///
     /// # Errors
     /// When a socket cannot be watched.
-    pub fn new(activation: Activation) -> io::Result<Self> {
+    pub fn new(activation: Activation, allow: &[Network], rings: &Rings) -> io::Result<Self> {
         let mut doorbell = Self { listeners: Vec::new(), knocked: false, waiting: VecDeque::new() };
         for listener in activation.listeners {
             doorbell.knocked |= poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&Timespec::default()))? > 0;
@@ -129,6 +130,13 @@ impl Doorbell {
         }
         for connection in activation.connections {
             connection.set_nonblocking(true)?;
+            // A sender without an address is a local one: the other end of a socket pair.
+            let allowed = connection.peer_addr().map_or(true, |peer| is_allowed(allow, peer.ip()));
+            if allowed {
+                rings.ring();
+            } else {
+                rings.ignore();
+            }
             doorbell.hold(TcpStream::from_std(connection)?);
         }
         Ok(doorbell)
@@ -146,12 +154,6 @@ impl Doorbell {
         self.knocked
     }
 
-    /// The senders of the connections that this process was started with.
-    #[must_use]
-    pub fn senders(&self) -> Vec<IpAddr> {
-        self.waiting.iter().filter_map(|sender| sender.stream.peer_addr().ok()).map(|addr| addr.ip()).collect()
-    }
-
     /// Accepts for ever, counting the notifications of allowed senders in `rings`.
     pub async fn watch(&mut self, allow: &[Network], rings: &Rings) -> Infallible {
         loop {
@@ -164,7 +166,6 @@ impl Doorbell {
                             self.hold(stream);
                         } else {
                             rings.ignore();
-                            tracing::debug!("a notification of {} does not count: wake.allow", peer.ip());
                         }
                     }
                     Err(err) => {
@@ -226,7 +227,11 @@ impl Sender {
 }
 
 fn is_allowed(allow: &[Network], sender: IpAddr) -> bool {
-    allow.is_empty() || allow.iter().any(|network| network.contains(sender))
+    let allowed = allow.is_empty() || allow.iter().any(|network| network.contains(sender));
+    if !allowed {
+        tracing::debug!("a notification of {sender} does not count: wake.allow");
+    }
+    allowed
 }
 
 /// Accepts from whichever socket has somebody waiting; waits for ever where there is no socket.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// How long the exchange in hand may still take when the process has to go: it promised to be gone within 5 seconds.
-const EXCHANGE_GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(4);
 
 /// How urgent it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +66,12 @@ impl Stop {
         self.urgency.get() > Urgency::None
     }
 
+    /// Whether what runs has to be left.
+    #[must_use]
+    pub fn is_now(&self) -> bool {
+        self.urgency.get() >= Urgency::Now
+    }
+
     /// Waits until nothing new may be started.
     pub async fn asked(&self) {
         self.at_least(Urgency::AfterThis).await;
@@ -77,16 +82,10 @@ impl Stop {
         self.at_least(Urgency::Now).await;
     }
 
-    /// Lets `exchange` come to its end, but gives it up (`None`) when the process has to go.
-    pub async fn bounded<T>(&self, exchange: impl Future<Output = T>) -> Option<T> {
-        let too_late = async {
-            self.now().await;
-            sleep(EXCHANGE_GRACE).await;
-        };
-        tokio::select! {
-            done = exchange => Some(done),
-            () = too_late => None,
-        }
+    /// Waits until the process has to be gone, whatever it still does.
+    pub async fn too_late(&self) {
+        self.now().await;
+        sleep(GRACE).await;
     }
 
     async fn at_least(&self, urgency: Urgency) {

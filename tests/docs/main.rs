@@ -1,4 +1,6 @@
 //! What is written about the program is true: the man pages, and the architecture that the crate documentation claims.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
+
 mod layers;
 mod man;

@@ -1,6 +1,7 @@
 //! The man page is generated from the command line's own definition and from the sections in
 //! `man/opensvc-actions.8.sections`. `UPDATE=1 cargo test --test docs` rewrites it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -9,6 +10,9 @@ use clap::CommandFactory as _;
 use opensvc_actions::cli::Cli;
 use opensvc_actions::telemetry::log;
 
+/// When the text last changed in substance.
+const DATE: &str = "2026-11-21";
+
 fn page_path() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man/opensvc-actions.8")
 }
@@ -16,7 +20,7 @@ fn page_path() -> std::path::PathBuf {
 fn render() -> String {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let man = clap_mangen::Man::new(command.clone()).section("8").date("").manual("System Administration");
+    let man = clap_mangen::Man::new(command.clone()).section("8").date(DATE).manual("System Administration");
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
@@ -27,11 +31,11 @@ fn render() -> String {
     page.push_str(".SH COMMANDS\n");
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
-        page.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", roff(subcommand.get_name()), roff(&about)));
+        writeln!(page, ".TP\n\\fB{}\\fR\n{}", roff(subcommand.get_name()), roff(&about)).unwrap();
         for option in subcommand.get_arguments().filter(|argument| !argument.is_global_set()) {
             let Some(long) = option.get_long().filter(|long| *long != "help" && *long != "version") else { continue };
             let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-            page.push_str(&format!(".RS\n.TP\n\\fB\\-\\-{}\\fR\n{}\n.RE\n", roff(long), roff(&help)));
+            writeln!(page, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{}\n.RE", roff(long), roff(&help)).unwrap();
         }
     }
     let sections = fs::read_to_string(page_path().with_extension("8.sections")).unwrap();
@@ -106,9 +110,15 @@ fn every_exit_status_journal_field_and_message_is_described() {
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/error.rs")).unwrap();
     let variants = source.split("pub enum Exit {").nth(1).unwrap().split('}').next().unwrap().matches(" = ").count();
     assert_eq!(variants, 8, "an exit status was added or removed: describe it, and list it in this test");
-    for field in
-        ["ACTION_ID", "ACTION_QUEUE", "ACTION_GENERATION", "SVCNAME", "ACTION_RET", "ACTION_DURATION_USEC", "MESSAGE_ID"]
-    {
+    for field in [
+        "ACTION_ID",
+        "ACTION_QUEUE",
+        "ACTION_GENERATION",
+        "SVCNAME",
+        "ACTION_RET",
+        "ACTION_DURATION_USEC",
+        "MESSAGE_ID",
+    ] {
         assert!(page.contains(field), "{field} is not in the page");
     }
     for id in [log::RECEIVED, log::STARTED, log::FINISHED, log::REPORTED, log::INTERRUPTED] {

@@ -73,7 +73,8 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub fn authenticate(&self, name: &str, uuid: &str) -> Result<Auth, StoreError> {
-        let node = self.db.prepare_cached(&format!("{NODE} WHERE nodename = ?1"))?.query_row([name], read).optional()?;
+        let node =
+            self.db.prepare_cached(&format!("{NODE} WHERE nodename = ?1"))?.query_row([name], read).optional()?;
         Ok(match node {
             None => Auth::Unknown,
             Some(node) if same_secret(&node.uuid, uuid) => {
@@ -87,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// A value is unusable, or the database failed.
-    pub fn put_node(&mut self, change: NodeChange) -> Result<Node, StoreError> {
+    pub fn put_node(&mut self, change: &NodeChange) -> Result<Node, StoreError> {
         check("node name", &change.name)?;
         for (what, text) in
             [("uuid", &change.uuid), ("address to connect to", &change.connect_to), ("cluster", &change.cluster)]

@@ -2,12 +2,9 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{ACTION, Action, Status, Store, StoreError};
+use super::{ACTION, Action, Status, Store, StoreError, TEXT_MAX};
 use crate::clock::Timestamp;
 use crate::state::random_uuid;
-
-/// The size of a text column, in bytes.
-pub(super) const TEXT_MAX: usize = 65_535;
 
 fn check_text(what: &str, text: &str) -> Result<(), StoreError> {
     let problem = if text.contains('\0') {
@@ -49,7 +46,10 @@ impl Store {
                 if service.trim().is_empty() {
                     return Err(StoreError::Invalid("the service name is empty".to_owned()));
                 }
-                tx.execute("INSERT INTO services VALUES (?1, ?2) ON CONFLICT (svcname) DO NOTHING", [&*svc_id, service])?;
+                tx.execute(
+                    "INSERT INTO services VALUES (?1, ?2) ON CONFLICT (svcname) DO NOTHING",
+                    [&*svc_id, service],
+                )?;
                 tx.query_row("SELECT svc_id FROM services WHERE svcname = ?1", [service], |row| row.get(0))?
             }
         };

@@ -131,16 +131,16 @@ impl Store {
         Ok(())
     }
 
-    /// The pull rows that wait for a notification.
+    /// The pull rows that wait for a notification, the oldest first, so many at most.
     ///
     /// # Errors
     /// The database failed.
-    pub fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+    pub fn waiting(&self, limit: u8) -> Result<Vec<Waiting>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT q.id, q.command, q.connect_to, n.port FROM action_queue q JOIN nodes n ON n.node_id = q.node_id
-             WHERE q.status = 'W' AND q.action_type = 'pull' ORDER BY q.id",
+             WHERE q.status = 'W' AND q.action_type = 'pull' ORDER BY q.id LIMIT ?1",
         )?;
-        let rows = query.query_map([], |row| {
+        let rows = query.query_map([limit], |row| {
             Ok(Waiting { id: row.get(0)?, command: row.get(1)?, connect_to: row.get(2)?, port: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

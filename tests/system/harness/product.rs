@@ -258,7 +258,7 @@ impl Collector<'_> {
 
     /// Runs one of its operator's commands.
     pub(crate) fn command(&self, words: &[&str]) -> String {
-        self.machine.ok(&[&["opensvc-actions-collector", "--state", STATE], words].concat())
+        self.machine.ok(&[&["opensvc-actions-collector"], words, &["--state", STATE]].concat())
     }
 
     /// Queues a node action; gives its id.
