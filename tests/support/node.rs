@@ -81,6 +81,7 @@ impl Node {
     /// A node with an `om` and without any configuration.
     pub(crate) fn bare() -> Self {
         let dir = tempfile::Builder::new().prefix("node-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for name in ["etc", "etc/actions.d", "bin", "log"] {
             DirBuilder::new().mode(0o755).create(dir.path().join(name)).unwrap();
         }
@@ -111,7 +112,7 @@ impl Node {
             })
             .collect();
         self.write("etc/node.conf", format!("[node]\n{keywords}uuid = {UUID}\n"));
-        let mut toml = format!("[collector]\nnode = {NODE:?}\nproxy = \"none\"\n");
+        let mut toml = format!("[collector]\nnode = {NODE:?}\n");
         for (dialect, collector) in queues {
             if let Some(pem) = collector.ca_pem() {
                 let path = format!("etc/{}.pem", dialect.name());
@@ -237,11 +238,15 @@ impl Node {
 
     /// The handler, to be started with these settings.
     pub(crate) fn handler(&self) -> Launch {
+        self.handler_without_root().arg("--root").arg(self.root())
+    }
+
+    /// The same, not told where its files are.
+    pub(crate) fn handler_without_root(&self) -> Launch {
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
         let mut path = OsString::from(self.path("bin"));
         path.push(":/usr/local/bin:/usr/bin:/bin");
         Launch::new(self.path("bin/opensvc-actions"), self.path(&format!("log/{run}")))
-            .args([OsString::from("--root"), self.root().into()])
             .env("PATH", path)
             .env("HOME", "/root")
             .env(MARKER, self.root())

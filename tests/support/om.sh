@@ -26,7 +26,11 @@ while [ $# -gt 0 ]; do
     wait)        read -r _ <"$D/$1"; shift ;;   # until the gate is opened
     ignore-term) trap '' TERM ;;
     say-term)    trap 'mark "term $$"' TERM ;;
-    child)       # a process of the same tree that holds out as well, and is not waited for
+    remove)      rm -f "$D/$1"; shift ;;
+    child)       # a process of the same group that holds out as well, and is not waited for
+                 D=$D sh -c 'trap "" TERM; printf "child %s\n" $$ >>"$D/marks"; read -r _ <"$D/$0"' "$1" &
+                 shift ;;
+    escapee)     # the same in a session of its own
                  D=$D setsid sh -c 'trap "" TERM; printf "child %s\n" $$ >>"$D/marks"; read -r _ <"$D/$0"' "$1" &
                  shift ;;
     daemon)      # left behind on purpose; it holds the output, and speaks when its gate is opened

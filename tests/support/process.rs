@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -20,6 +20,7 @@ pub(crate) struct Launch {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     fds: Fds,
+    user: Option<u32>,
     log: PathBuf,
 }
 
@@ -35,7 +36,11 @@ enum Fds {
 impl Launch {
     /// `log` is the beginning of the names of the files that get its output.
     pub(crate) fn new(program: PathBuf, log: PathBuf) -> Self {
-        Self { program, args: Vec::new(), env: Vec::new(), fds: Fds::None, log }
+        Self { program, args: Vec::new(), env: Vec::new(), fds: Fds::None, user: None, log }
+    }
+
+    pub(crate) fn arg(self, arg: impl AsRef<OsStr>) -> Self {
+        self.args([arg])
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -60,8 +65,14 @@ impl Launch {
         self
     }
 
+    /// Not as root.
+    pub(crate) fn user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
     pub(crate) fn start(self) -> Process {
-        let Self { program, args, env, fds, log } = self;
+        let Self { program, args, env, fds, user, log } = self;
         let mut command = match fds {
             // Only the process itself can know its number for LISTEN_PID, so a shell becomes it.
             Fds::Systemd(_) => {
@@ -83,6 +94,9 @@ impl Launch {
             Fds::Systemd(socket) => {
                 command.stdin(socket);
             }
+        }
+        if let Some(uid) = user {
+            command.uid(uid).gid(uid);
         }
         let mut child = command.spawn().unwrap();
         drop(command); // and our copies of the socket with it

@@ -55,6 +55,16 @@ impl World {
         history::check(&self.node, &[&self.collector], allowed);
     }
 
+    /// Insists that the row was answered with a result of ours, and tells the reason that ends its stderr.
+    #[track_caller]
+    pub(crate) fn reason(&self, id: i64, ret: i64) -> String {
+        let (reported, _, stderr) = self.result(id);
+        let last = stderr.lines().last().unwrap_or_default();
+        let reason = last.strip_prefix("opensvc-actions: ");
+        assert!(reported == ret && reason.is_some(), "{id}: {ret} and a reason expected, not {reported} {stderr:?}");
+        reason.unwrap_or_default().to_owned()
+    }
+
     /// What was reported: ret, stdout, stderr.
     #[track_caller]
     pub(crate) fn result(&self, id: i64) -> (i64, String, String) {
