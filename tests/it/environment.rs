@@ -71,8 +71,12 @@ both! {
         let handler = world.node.handler().systemd(Node::listen());
         handler.run().exits(0);
         let output = world.result(id).1;
-        let om = world.node.path("bin/om").display().to_string();
-        let seen: Vec<_> = output.lines().filter(|line| !line.ends_with(&om)).collect();
+        // Whoever runs the tests may have left descriptors open, and the shell reads its script from one.
+        let mut known = vec![world.node.path("bin/om")];
+        known.extend(fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()));
+        let is_known = |line: &&str| known.iter().any(|path| line.ends_with(&path.display().to_string()));
+        let seen: Vec<_> =
+            output.lines().filter(|line| line.starts_with("0 ") || !is_known(line)).collect();
         assert_eq!(seen[0], "0 /dev/null");
         assert!(seen[1].starts_with("1 pipe:") && seen[2].starts_with("2 pipe:"), "{seen:?}");
         assert_eq!(seen.len(), 3, "{seen:?}");

@@ -68,7 +68,7 @@ both! {
 
     fn a_certificate_that_is_no_good_is_75_in_words(dialect) {
         for (flaw, words) in [
-            (Flaw::Expired, "expired"),
+            (Flaw::Expired, "has expired"),
             (Flaw::OtherName, "another name"),
             (Flaw::OtherAuthority, "signed by nobody"),
         ] {
@@ -201,7 +201,7 @@ both! {
         };
         let known = version(9999);
         let id = world.enqueue("echo done");
-        world.run().exits(69).says("newer");
+        world.run().exits(69).says("9999").says("upgrade");
         assert_untouched(&world, id);
         version(known);
         assert_recovers(&world, id);

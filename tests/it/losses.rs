@@ -304,8 +304,7 @@ both! {
         down.up();
         node.run().exits(0);
         assert_eq!(down.row(there).stdout.as_deref(), Some("there\n"));
-        history::check(&node, &[&up], &Allowed::default());
-        history::check(&node, &[&down], &Allowed::default());
+        history::check(&node, &[&up, &down], &Allowed::default());
     }
 }
 
@@ -329,6 +328,7 @@ fn the_same_id_in_both_queues_is_two_actions() {
     node.run().exits(0);
     assert_eq!(feeder.row(ids[0]).stdout.as_deref(), Some("oc3\n"));
     assert_eq!(legacy.row(ids[1]).stdout.as_deref(), Some("rpc\n"));
+    history::check(&node, &[&feeder, &legacy], &Allowed::default());
 }
 
 #[test]

@@ -62,8 +62,8 @@ both! {
     fn what_fits_exactly_stays_and_one_byte_more_is_cut(dialect) {
         let world = World::new(dialect);
         let mut text = lines(COLUMN);
-        text.truncate(COLUMN - 2);
         text.retain(|c| c.is_ascii());
+        text.truncate(COLUMN - 2);
         let fits = format!("{text}{}", "x".repeat(COLUMN - text.len()));
         let over = format!("{fits}y");
         world.node.write("fits", &fits);

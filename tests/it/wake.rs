@@ -180,7 +180,7 @@ both! {
             assert_not_answered(peer);
             let listener = Node::listen();
             let peer = knock(&listener);
-            world.node.handler().args(args).inetd(listener.try_clone().unwrap()).run().exits(code);
+            world.node.handler().args(args).inetd(listener).run().exits(code);
             assert_not_answered(peer);
         };
         broken(&["--nonsense"], 64);

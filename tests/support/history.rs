@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::collector::Collector;
 use super::collector::state::{Event, Reported};
-use super::node::Node;
+use super::node::{Mark, Node};
 
 /// What this history may have beyond a plain one.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +37,10 @@ pub(crate) fn check(node: &Node, collectors: &[&Collector], allowed: &Allowed) {
 
 /// I1.
 fn starts(node: &Node, collectors: &[&Collector], wrong: &mut Vec<String>) {
+    let started: Vec<_> = node.starts().iter().filter_map(Mark::row).collect();
     let rows = collectors.iter().flat_map(|collector| collector.rows());
     for row in rows.filter(|row| row.tagged) {
-        let runs = node.runs_of(row.id);
+        let runs = started.iter().filter(|started| **started == (row.dialect, row.id)).count();
         if runs > row.generation as usize {
             wrong.push(format!("I1: {} was started {runs} times in {} generations", row.id, row.generation));
         }
@@ -82,19 +83,23 @@ fn results(node: &Node, collector: &Collector, allowed: &Allowed, wrong: &mut Ve
             wrong.push(format!("I2: {id}.{generation} has results that differ: {reports:?}"));
         }
     }
-    commands(node, &by_generation, allowed, wrong);
+    let dialects: BTreeMap<_, _> = rows.iter().map(|row| (row.id, row.dialect)).collect();
+    let marks = node.marks();
+    let is_of_here = |start: &&Mark| start.row().is_some_and(|(dialect, id)| dialects.get(&id) == Some(&dialect));
+    let starts: Vec<_> = marks.iter().filter(|mark| mark.kind == "start").filter(is_of_here).collect();
+    commands(&marks, &starts, &by_generation, allowed, wrong);
 }
 
 /// I4: the nth run of a row is its nth generation.
 fn commands(
-    node: &Node,
+    marks: &[Mark],
+    starts: &[&Mark],
     reports: &BTreeMap<(i64, u32), Vec<Reported>>,
     allowed: &Allowed,
     wrong: &mut Vec<String>,
 ) {
-    let marks = node.marks();
     let mut generations: BTreeMap<i64, u32> = BTreeMap::new();
-    for start in marks.iter().filter(|mark| mark.kind == "start") {
+    for start in starts {
         let Some(id) = start.id() else { continue };
         let generation = generations.entry(id).or_default();
         *generation += 1;

@@ -43,8 +43,14 @@ impl Mark {
     }
 
     /// The row that this is the start of, by the tag of its command.
+    pub(crate) fn row(&self) -> Option<(Dialect, i64)> {
+        let (name, id) = self.words.iter().find_map(|word| word.strip_prefix('%'))?.split_once(':')?;
+        Some((Dialect::BOTH.into_iter().find(|dialect| dialect.name() == name)?, id.parse().ok()?))
+    }
+
+    /// The id of that row.
     pub(crate) fn id(&self) -> Option<i64> {
-        self.words.iter().find_map(|word| word.strip_prefix('%'))?.parse().ok()
+        self.row().map(|(_, id)| id)
     }
 
     /// The arguments without the tag.

@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
     env)         env ;;
     pwd)         pwd ;;
     umask)       umask ;;
-    fds)         for fd in /proc/$$/fd/*; do printf '%s %s\n' "${fd##*/}" "$(readlink "$fd")"; done ;;
+    fds)         for fd in /proc/$$/fd/*; do [ ! -e "$fd" ] || { printf '%s ' "${fd##*/}"; readlink "$fd"; }; done ;;
     group)       cut -d' ' -f5,6 /proc/$$/stat ;; # process group and session
     wait)        read -r _ <"$D/$1"; shift ;;   # until the gate is opened
     ignore-term) trap '' TERM ;;

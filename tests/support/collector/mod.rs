@@ -127,7 +127,7 @@ impl Collector {
         });
     }
 
-    /// Queues a node action and returns its id. The command is preceded by a tag (`%601`) by which the fake `om` is
+    /// Queues a node action and returns its id. The command is preceded by a tag (`%oc3:601`) by which the fake `om` is
     /// known to have run just this one.
     pub(crate) fn enqueue(&self, dialect: Dialect, command: &str) -> i64 {
         self.add(Row::new(dialect, command))

@@ -10,7 +10,7 @@ use super::super::Dialect;
 use super::fault::{Answer, Call, Fault};
 use super::http::{self, Request};
 use super::rpc::Called;
-use super::state::{Event, Reported, State};
+use super::state::{Event, Reported, State, Ticket};
 use super::{Shared, oc3, reset, rpc};
 
 /// With or without TLS.
@@ -42,7 +42,7 @@ pub(super) fn connection(shared: &Shared, stream: TcpStream, tls: Option<Arc<Ser
     let forget = || shared.change(|state| state.sockets.retain(|(known, _)| *known != number));
     match fault {
         None => {}
-        Some(Fault::StallBefore | Fault::StallAfter) => stall(shared),
+        Some((Fault::StallBefore | Fault::StallAfter, ticket)) => stall(shared, ticket),
         Some(_) => {
             forget();
             let _ = reset(&stream);
@@ -69,7 +69,7 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
         });
         let answer = match fault {
             None => shared.change(|state| exchange.process(&request, state, true)),
-            Some(fault) => match fail(shared, &exchange, &request, fault)? {
+            Some((fault, ticket)) => match fail(shared, &exchange, &request, fault, ticket) {
                 Failure::Reset => {
                     forget();
                     return reset(stream.get_ref().tcp());
@@ -94,9 +94,9 @@ enum Failure {
     Answer(Answer),
 }
 
-fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault) -> io::Result<Failure> {
+fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, ticket: Ticket) -> Failure {
     let process = |answered| shared.change(|state| exchange.process(request, state, answered));
-    Ok(match fault {
+    match fault {
         Fault::ResetBefore => Failure::Reset,
         Fault::ResetAfter => {
             process(false);
@@ -104,24 +104,23 @@ fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault) -
         }
         Fault::HalfBody => Failure::Half(process(false)),
         Fault::StallBefore => {
-            stall(shared);
+            stall(shared, ticket);
             Failure::Answer(process(true))
         }
         Fault::StallAfter => {
             let answer = process(true);
-            stall(shared);
+            stall(shared, ticket);
             Failure::Answer(answer)
         }
         Fault::Answer(answer) => Failure::Answer(answer),
         Fault::Refusal(text) => Failure::Answer(exchange.refusal(text)),
         Fault::Huge(size) => Failure::Answer(Answer::new(200, "application/json", vec![b' '; size])),
-    })
+    }
 }
 
-fn stall(shared: &Shared) {
+fn stall(shared: &Shared, Ticket(releases): Ticket) {
     let mut state = shared.state();
-    let before = state.releases;
-    while state.releases == before && !state.gone {
+    while state.releases == releases && !state.gone {
         state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
 }

@@ -156,6 +156,10 @@ pub(crate) enum Event {
     Strange(String),
 }
 
+/// Which release lets a stalled exchange go on: the first after it began.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(pub(super) u64);
+
 /// Everything a collector knows.
 #[derive(Default)]
 pub(super) struct State {
@@ -181,7 +185,7 @@ impl State {
         }
         self.last_id = self.last_id.max(row.id);
         if row.tagged {
-            row.command = format!("%{} {}", row.id, row.command);
+            row.command = format!("%{}:{} {}", row.dialect.name(), row.id, row.command);
         }
         let id = row.id;
         self.rows.retain(|known| known.id != id);
@@ -209,7 +213,7 @@ impl State {
         dialect: Option<Dialect>,
         rows: &[i64],
         bytes: usize,
-    ) -> Option<Fault> {
+    ) -> Option<(Fault, Ticket)> {
         self.events.push(match call {
             Call::Connection => Event::Connected,
             _ => Event::Asked { call, dialect, bytes },
@@ -223,7 +227,7 @@ impl State {
             how.truncate(how.floor_char_boundary_of(100));
             self.events.push(Event::Failed { call, how });
         }
-        planned
+        planned.map(|fault| (fault, Ticket(self.releases)))
     }
 
     /// Hands out what waits.
