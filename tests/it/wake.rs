@@ -55,10 +55,9 @@ fn fetches_of_burst(dialect: Dialect, notifications: usize) -> usize {
     let first = knock(&listener);
     let handler = world.node.handler().systemd(listener.try_clone().unwrap()).start();
     world.node.wait_for_start(id);
-    for _ in 0..notifications {
-        // Whoever was heard sees the end of the connection, and nothing else.
-        assert_not_answered(knock(&listener));
-    }
+    let peers: Vec<_> = (0..notifications).map(|_| knock(&listener)).collect();
+    // Whoever was heard sees the end of the connection, and nothing else.
+    peers.into_iter().for_each(assert_not_answered);
     let last = world.enqueue("echo last");
     gate.open();
     handler.wait().exits(0);

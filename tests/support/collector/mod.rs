@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 use super::pki::{Flaw, Pki};
 use super::{DEADLINE, Dialect};
@@ -65,7 +65,7 @@ impl Collector {
     }
 
     fn launch(pki: Option<Pki>) -> Self {
-        let reservation = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let reservation = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         sockopt::set_socket_reuseaddr(&reservation, true).unwrap();
         bind(&reservation, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = rustix::net::getsockname(&reservation).unwrap().try_into().unwrap();
