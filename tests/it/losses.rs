@@ -23,7 +23,7 @@ fn refused_credentials(dialect: Dialect) -> Fault {
             let body = "{\"text\":\"strategies/union: [not public url, invalid credentials]\"}\n";
             Fault::Answer(Answer::new(401, "application/json", body))
         }
-        Dialect::Rpc => Fault::Refusal("agent authentication error"),
+        Dialect::Rpc => Fault::Refusal("agent authentication error".to_owned()),
     }
 }
 
@@ -181,7 +181,7 @@ both! {
         let before = world.enqueue("echo before");
         let large = world.enqueue("cat much exit 9");
         let after = world.enqueue("echo after");
-        world.collector.fail(Call::Report, When::Larger(10_000), Fault::Refusal("Data too long for column 'stdout'"));
+        world.collector.fail(Call::Report, When::Larger(10_000), Fault::Refusal("Data too long for column 'stdout'".to_owned()));
         world.run().exits(0);
         assert_eq!(world.result(large).0, 9);
         assert!(world.reason(large, 9).contains("Data too long"));
@@ -193,7 +193,7 @@ both! {
         let world = World::new(dialect);
         let stuck = world.enqueue("echo stuck");
         let good = world.enqueue("echo good");
-        world.collector.fail(Call::Report, When::Row(stuck), Fault::Refusal("table is full"));
+        world.collector.fail(Call::Report, When::Row(stuck), Fault::Refusal("table is full".to_owned()));
         world.run().exits(75).says("table is full");
         assert_eq!(world.result(good).1, "good\n");
         world.collector.heal();

@@ -15,6 +15,7 @@ mod losses;
 mod main_path;
 mod output;
 mod rows;
+mod scenarios;
 
 mod settings;
 mod wake;

@@ -46,7 +46,7 @@ pub(crate) enum Fault {
     /// Something else is answered, and nothing was done.
     Answer(Answer),
     /// The dialect's own error with this text, and nothing was done.
-    Refusal(&'static str),
+    Refusal(String),
     /// The right status and a body of so many bytes without meaning.
     Huge(usize),
 }

@@ -113,7 +113,7 @@ fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, t
             Failure::Answer(answer)
         }
         Fault::Answer(answer) => Failure::Answer(answer),
-        Fault::Refusal(text) => Failure::Answer(exchange.refusal(text)),
+        Fault::Refusal(text) => Failure::Answer(exchange.refusal(&text)),
         Fault::Huge(size) => Failure::Answer(Answer::new(200, "application/json", vec![b' '; size])),
     }
 }
