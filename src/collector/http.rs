@@ -232,14 +232,17 @@ fn why(err: &reqwest::Error) -> String {
 fn certificate_problem(err: &reqwest::Error) -> Option<String> {
     let mut source = err.source();
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = tls {
+        if let Some(tls) = tls_error(cause) {
             return in_words(tls);
         }
         source = cause.source();
     }
     None
+}
+
+/// What TLS says is wrapped in I/O errors, one in the other, which leave each other out of their chains of sources.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    cause.downcast_ref().or_else(|| tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
 fn in_words(err: &rustls::Error) -> Option<String> {

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, read};
 use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -198,7 +199,11 @@ impl<P: Pipe> Stream<P> {
     /// since, by somebody else: a daemon, to which the pipe is left.
     fn finish(mut self) -> Clamp {
         let Some(pipe) = self.pipe.take().and_then(|pipe| pipe.into_fd().ok()) else { return self.clamp };
-        let mut left = fcntl_getpipe_size(&pipe).unwrap_or(64 * 1024);
+        // A daemon that holds the other end without writing must not hold us.
+        let mut left = match fcntl_setfl(&pipe, OFlags::NONBLOCK) {
+            Ok(()) => fcntl_getpipe_size(&pipe).unwrap_or(64 * 1024),
+            Err(_) => 0,
+        };
         while left > 0 {
             match read(&pipe, &mut self.buffer[..left.min(PIECE)]) {
                 Ok(0) => return self.clamp,
