@@ -159,7 +159,10 @@ impl Http {
 fn with_trust(builder: ClientBuilder, settings: &QueueSettings) -> Result<ClientBuilder, HttpError> {
     let mut builder = builder;
     let tls = &settings.tls;
-    if !tls.verify {
+    if settings.base_url.starts_with("http://") {
+        // Nothing to verify: a machine without any certificate authority must not fail over that.
+        builder = builder.tls_certs_only([]);
+    } else if !tls.verify {
         builder = builder.tls_danger_accept_invalid_certs(true);
     } else if let Some(path) = &tls.ca_file {
         let unusable = |source| HttpError::File { path: path.clone(), source };
@@ -232,14 +235,17 @@ fn why(err: &reqwest::Error) -> String {
 fn certificate_problem(err: &reqwest::Error) -> Option<String> {
     let mut source = err.source();
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = tls {
+        if let Some(tls) = tls_error(cause) {
             return in_words(tls);
         }
         source = cause.source();
     }
     None
+}
+
+/// What TLS says is wrapped in I/O errors, one in the other, which leave each other out of their chains of sources.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    cause.downcast_ref().or_else(|| tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
 fn in_words(err: &rustls::Error) -> Option<String> {

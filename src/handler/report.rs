@@ -96,9 +96,10 @@ impl Handler<'_> {
                 let mut note = Clamp::new();
                 note.push(report.stderr.lines().last().filter(|line| line.starts_with(OURS)).unwrap_or("").as_bytes());
                 let reason = format!(
-                    "{OURS}the collector refused this output ({} + {} bytes): {err}",
+                    "{OURS}the collector refused this output ({} + {} bytes): {}",
                     report.stdout.len(),
-                    report.stderr.len()
+                    report.stderr.len(),
+                    err.answer()
                 );
                 let reduced = Report { stdout: String::new(), stderr: note.finish(Some(&reason)), ..report };
                 tracing::warn!("{key}: {err}; reporting it without its output");

@@ -1,1 +1,21 @@
-//! placeholder
+//! Black box: the executable, a collector over real TLS that fails on request, real children, real signals.
+//!
+//! Each test has its own directory, ports and processes, and needs no order. The executable is only ever started, never
+//! linked: what is proved here is proved about what is shipped.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod environment;
+mod exits;
+mod interruptions;
+mod losses;
+mod main_path;
+mod output;
+mod rows;
+mod scenarios;
+
+mod settings;
+mod wake;

@@ -1,0 +1,61 @@
+//! As much of HTTP/1.1 as a server needs.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use super::fault::Answer;
+
+/// One request, whole.
+pub(super) struct Request {
+    pub(super) method: String,
+    pub(super) path: String,
+    headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Request {
+    /// `None`: the peer has ended the connection between two requests.
+    pub(super) fn read(stream: &mut BufReader<impl Read>) -> io::Result<Option<Self>> {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            return Err(io::Error::other(format!("no request line: {line:?}")));
+        };
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let mut request = Self { method, path, headers, body: Vec::new() };
+        let length = request.header("content-length").map_or(Ok(0), str::parse).map_err(io::Error::other)?;
+        request.body.resize(length, 0);
+        stream.read_exact(&mut request.body)?;
+        Ok(Some(request))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Status line and headers for a body of so many bytes.
+pub(super) fn head(answer: &Answer, length: usize) -> Vec<u8> {
+    let Answer { status, content_type, headers, .. } = answer;
+    let mut head = format!("HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+pub(super) fn write(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let mut bytes = head(answer, answer.body.len());
+    bytes.extend_from_slice(&answer.body);
+    stream.write_all(&bytes)?;
+    stream.flush()
+}

@@ -1,0 +1,309 @@
+//! What a collector knows: its rows, by the real ones' rules, and everything that happened.
+
+use std::fmt::Write as _;
+use std::net::TcpStream;
+
+use super::super::Dialect;
+use super::fault::{Call, Fault, Planned};
+
+/// What a stream's column holds.
+const COLUMN: usize = 65_535;
+
+/// One row of the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) dialect: Dialect,
+    /// 0: not given yet.
+    pub(crate) id: i64,
+    pub(crate) status: char,
+    pub(crate) command: String,
+    /// Whether the command gets a tag.
+    pub(crate) tagged: bool,
+    pub(crate) svc_id: String,
+    pub(crate) svcname: Option<String>,
+    /// It was queued long ago: when sent, it is sent again.
+    pub(crate) old: bool,
+    /// Acknowledgements and results are accepted and change nothing (a row of another node in disguise).
+    pub(crate) stuck: bool,
+    pub(crate) odd: Odd,
+    pub(crate) ret: Option<i64>,
+    pub(crate) stdout: Option<String>,
+    pub(crate) stderr: Option<String>,
+    /// 1, and one more for every redo.
+    pub(crate) generation: u32,
+    /// It was handed out more often than an agent asked for.
+    pub(crate) handed_out: u32,
+}
+
+/// How a row can be unlike others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Odd {
+    #[default]
+    No,
+    /// Every member that may be null is.
+    NullMembers,
+    /// There are members that nobody knows.
+    UnknownMembers,
+    /// `command` is not there.
+    NoCommand,
+    /// `command` is null.
+    NullCommand,
+    /// `id` is the number in a string.
+    IdInString,
+    /// `id` is a word.
+    IdIsWord,
+    /// `id` is not there.
+    NoId,
+    /// The row is not a row but a number.
+    NotARow,
+}
+
+impl Row {
+    pub(crate) fn new(dialect: Dialect, command: &str) -> Self {
+        Self {
+            dialect,
+            id: 0,
+            status: if dialect == Dialect::Rpc { 'N' } else { 'W' },
+            command: command.to_owned(),
+            tagged: true,
+            svc_id: String::new(),
+            svcname: None,
+            old: false,
+            stuck: false,
+            odd: Odd::No,
+            ret: None,
+            stdout: None,
+            stderr: None,
+            generation: 1,
+            handed_out: 0,
+        }
+    }
+
+    pub(crate) fn service(mut self, name: &str) -> Self {
+        self.svcname = Some(name.to_owned());
+        self.svc_id = format!("{:08x}-0562-11e6-8c70-7e9e6cf13c8a", name.len());
+        self
+    }
+
+    pub(crate) fn status(mut self, status: char) -> Self {
+        self.status = status;
+        self
+    }
+
+    pub(crate) fn old(mut self) -> Self {
+        self.old = true;
+        self
+    }
+
+    pub(crate) fn stuck(mut self) -> Self {
+        self.stuck = true;
+        self
+    }
+
+    pub(crate) fn odd(mut self, odd: Odd) -> Self {
+        self.odd = odd;
+        self
+    }
+
+    /// Without the tag by which the fake `om` is known to have run it.
+    pub(crate) fn untagged(mut self) -> Self {
+        self.tagged = false;
+        self
+    }
+
+    /// The queue date as each dialect writes it: minute and second differ from row to row.
+    pub(super) fn queued_at(&self) -> String {
+        let (minute, second) = (self.id / 60 % 60, self.id % 60);
+        match self.dialect {
+            Dialect::Oc3 => format!("2026-11-21T08:{minute:02}:{second:02}Z"),
+            Dialect::Rpc => format!("20261121T08:{minute:02}:{second:02}"),
+        }
+    }
+}
+
+/// A result as it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) id: i64,
+    /// The row's generation at that moment.
+    pub(crate) generation: u32,
+    pub(crate) ret: i64,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Whether the agent could know that it was accepted.
+    pub(crate) answered: bool,
+}
+
+/// What happened at the collector, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Connected,
+    /// An exchange began.
+    Asked { call: Call, dialect: Option<Dialect>, bytes: usize },
+    /// It was made to fail.
+    Failed { call: Call, how: String },
+    /// Rows were handed out.
+    Fetched { ids: Vec<i64>, answered: bool },
+    /// Rows were acknowledged.
+    Acked { ids: Vec<i64>, answered: bool },
+    /// A result was accepted.
+    Reported(Reported),
+    /// A result was refused because a real collector could not store it.
+    Unfit { id: i64, why: String },
+    /// Credentials were refused.
+    Unauthorized,
+    /// A request is not in the protocol.
+    Strange(String),
+}
+
+/// Which release lets a stalled exchange go on: the first after it began.
+#[derive(Clone, Copy)]
+pub(super) struct Ticket(pub(super) u64);
+
+/// Everything a collector knows.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) rows: Vec<Row>,
+    pub(super) events: Vec<Event>,
+    pub(super) faults: Vec<Planned>,
+    /// Raised to let everything go on that is stalled.
+    pub(super) releases: u64,
+    /// Raised to end the thread that accepts.
+    pub(super) listening: u64,
+    pub(super) accepting: bool,
+    pub(super) gone: bool,
+    pub(super) connections: usize,
+    pub(super) sockets: Vec<(usize, TcpStream)>,
+    last_id: i64,
+}
+
+impl State {
+    pub(super) fn add(&mut self, mut row: Row) -> i64 {
+        if row.id == 0 {
+            self.last_id = self.last_id.max(600) + 1;
+            row.id = self.last_id;
+        }
+        self.last_id = self.last_id.max(row.id);
+        if row.tagged {
+            row.command = format!("%{}:{} {}", row.dialect.name(), row.id, row.command);
+        }
+        let id = row.id;
+        self.rows.retain(|known| known.id != id);
+        self.rows.push(row);
+        id
+    }
+
+    pub(super) fn row_mut(&mut self, id: i64) -> &mut Row {
+        self.rows.iter_mut().find(|row| row.id == id).unwrap_or_else(|| panic!("there is no row {id}"))
+    }
+
+    pub(super) fn count(&self, wanted: Call) -> usize {
+        let is_wanted = |event: &&Event| match event {
+            Event::Connected => wanted == Call::Connection,
+            Event::Asked { call, .. } => *call == wanted,
+            _ => false,
+        };
+        self.events.iter().filter(is_wanted).count()
+    }
+
+    /// Notes that an exchange begins, and tells how it is to fail.
+    pub(super) fn begin(
+        &mut self,
+        call: Call,
+        dialect: Option<Dialect>,
+        rows: &[i64],
+        bytes: usize,
+    ) -> Option<(Fault, Ticket)> {
+        self.events.push(match call {
+            Call::Connection => Event::Connected,
+            _ => Event::Asked { call, dialect, bytes },
+        });
+        let nth = self.count(call);
+        let planned = self.faults.iter_mut().find_map(|planned| {
+            planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone())
+        });
+        if let Some(fault) = &planned {
+            let mut how = format!("{fault:?}");
+            how.truncate(how.floor_char_boundary_of(100));
+            self.events.push(Event::Failed { call, how });
+        }
+        planned.map(|fault| (fault, Ticket(self.releases)))
+    }
+
+    /// Hands out what waits.
+    pub(super) fn fetch(&mut self, dialect: Dialect, answered: bool) -> Vec<Row> {
+        let mut handed = Vec::new();
+        for row in &mut self.rows {
+            let waits = matches!(row.status, 'W' | 'N') || (row.status == 'S' && row.old);
+            if row.dialect == dialect && waits {
+                row.handed_out += 1;
+                handed.push(row.clone());
+                row.status = 'S';
+            }
+        }
+        self.events.push(Event::Fetched { ids: handed.iter().map(|row| row.id).collect(), answered });
+        handed
+    }
+
+    /// No status is checked: the real ones do not.
+    pub(super) fn acknowledge(&mut self, ids: &[i64], answered: bool) {
+        for row in self.rows.iter_mut().filter(|row| ids.contains(&row.id) && !row.stuck) {
+            row.status = 'R';
+        }
+        self.events.push(Event::Acked { ids: ids.to_vec(), answered });
+    }
+
+    /// Accepts a result if a real collector's column can hold it.
+    pub(super) fn report(&mut self, mut reported: Reported) -> Result<(), String> {
+        for text in [&reported.stdout, &reported.stderr] {
+            let unfit = if text.len() > COLUMN {
+                Some(format!("Error 1406 (22001): Data too long for column 'stdout': {} bytes", text.len()))
+            } else {
+                let astral = text.chars().find(|c| u32::from(*c) > 0xffff);
+                astral.map(|c| format!("Error 1366 (22007): Incorrect string value: {c:?}"))
+            };
+            let unfit = unfit.or_else(|| {
+                i32::try_from(reported.ret).is_err().then(|| "Error 1264: Out of range value for 'ret'".to_owned())
+            });
+            if let Some(why) = unfit {
+                self.events.push(Event::Unfit { id: reported.id, why: why.clone() });
+                return Err(why);
+            }
+        }
+        if let Some(row) = self.rows.iter_mut().find(|row| row.id == reported.id) {
+            reported.generation = row.generation;
+            if !row.stuck {
+                row.status = 'T';
+                row.ret = Some(reported.ret);
+                row.stdout = Some(reported.stdout.clone());
+                row.stderr = Some(reported.stderr.clone());
+            }
+        } else {
+            self.events.push(Event::Strange(format!("a result for the unknown row {}", reported.id)));
+        }
+        self.events.push(Event::Reported(reported));
+        Ok(())
+    }
+
+    /// Everything that happened, a line each.
+    pub(super) fn told(&self) -> String {
+        let mut text = String::new();
+        for event in &self.events {
+            let mut line = format!("{event:?}");
+            line.truncate(line.floor_char_boundary_of(400));
+            let _ = writeln!(text, "  {line}");
+        }
+        text
+    }
+}
+
+/// `str::floor_char_boundary`, which is younger than the compiler that we promise.
+trait Boundary {
+    fn floor_char_boundary_of(&self, index: usize) -> usize;
+}
+
+impl Boundary for String {
+    fn floor_char_boundary_of(&self, index: usize) -> usize {
+        (0..=index.min(self.len())).rev().find(|index| self.is_char_boundary(*index)).unwrap_or(0)
+    }
+}

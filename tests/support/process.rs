@@ -1,0 +1,218 @@
+//! The handler as a process: ways to start it, and how it ended.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{DEADLINE, NODE, UUID, base64};
+
+/// A handler about to be started.
+pub(crate) struct Launch {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    fds: Fds,
+    user: Option<u32>,
+    log: PathBuf,
+}
+
+enum Fds {
+    /// Standard input is `/dev/null`.
+    None,
+    /// The socket is descriptor 0, 1 and 2, as inetd does it.
+    Inetd(OwnedFd),
+    /// The socket is descriptor 3, as systemd does it.
+    Systemd(OwnedFd),
+}
+
+impl Launch {
+    /// `log` is the beginning of the names of the files that get its output.
+    pub(crate) fn new(program: PathBuf, log: PathBuf) -> Self {
+        Self { program, args: Vec::new(), env: Vec::new(), fds: Fds::None, user: None, log }
+    }
+
+    pub(crate) fn arg(self, arg: impl AsRef<OsStr>) -> Self {
+        self.args([arg])
+    }
+
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Descriptors 0, 1 and 2 are this socket: a connection (`nowait`) or a listening socket (`wait`).
+    pub(crate) fn inetd(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.fds = Fds::Inetd(socket.into());
+        self
+    }
+
+    /// Descriptor 3 is this socket, and `LISTEN_FDS` says so.
+    pub(crate) fn systemd(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.fds = Fds::Systemd(socket.into());
+        self
+    }
+
+    /// Not as root.
+    pub(crate) fn user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
+        self
+    }
+
+    pub(crate) fn start(self) -> Process {
+        let Self { program, args, env, fds, user, log } = self;
+        let mut command = match fds {
+            // Only the process itself can know its number for LISTEN_PID, so a shell becomes it.
+            Fds::Systemd(_) => {
+                let become_it = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", become_it, "sh"]).arg(program);
+                command
+            }
+            _ => Command::new(program),
+        };
+        let (stdout, stderr) = (log.with_extension("out"), log.with_extension("err"));
+        command.args(args).env_clear().envs(env).current_dir("/");
+        command.stdin(Stdio::null()).stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        match fds {
+            Fds::None => {}
+            Fds::Inetd(socket) => {
+                command.stdout(socket.try_clone().unwrap()).stderr(socket.try_clone().unwrap()).stdin(socket);
+            }
+            Fds::Systemd(socket) => {
+                command.stdin(socket);
+            }
+        }
+        if let Some(uid) = user {
+            command.uid(uid).gid(uid);
+        }
+        let mut child = command.spawn().unwrap();
+        drop(command); // and our copies of the socket with it
+        let pid = Pid::from_child(&child);
+        let (sender, status) = channel();
+        thread::spawn(move || sender.send(child.wait().unwrap()));
+        Process { pid, status, ended: None, stdout, stderr }
+    }
+
+    /// Starts it and waits for its end.
+    pub(crate) fn run(self) -> Ended {
+        self.start().wait()
+    }
+}
+
+/// A handler that runs. It is killed with its value.
+pub(crate) struct Process {
+    pid: Pid,
+    status: Receiver<ExitStatus>,
+    ended: Option<ExitStatus>,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        assert!(self.ended.is_none());
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    /// Whether it still runs; asks, and does not wait.
+    pub(crate) fn is_running(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.status.try_recv().ok();
+        }
+        self.ended.is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(self) -> Ended {
+        self.wait_within(DEADLINE)
+    }
+
+    /// Waits for its end, which the contract promises within this time.
+    pub(crate) fn wait_within(mut self, limit: Duration) -> Ended {
+        let status = match self.ended {
+            Some(status) => status,
+            None => match self.status.recv_timeout(limit) {
+                Ok(status) => status,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the handler still runs after {limit:?}; it said:\n{}", self.said())
+                }
+                Err(err) => panic!("{err}"),
+            },
+        };
+        self.ended = Some(status);
+        let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        let ended = Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) };
+        ended.assert_no_secret();
+        ended
+    }
+
+    /// What it has said so far on standard error.
+    pub(crate) fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_running() {
+            let _ = kill_process(self.pid, Signal::KILL);
+            let _ = self.status.recv_timeout(DEADLINE);
+        }
+    }
+}
+
+/// How a handler ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// The exit status; a signal is 128 and its number.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or_default())
+    }
+
+    /// Insists on an exit status.
+    #[track_caller]
+    pub(crate) fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.code(), code, "wrong exit status; it said:\n{}", self.stderr);
+        self
+    }
+
+    /// Insists on words in what it said.
+    #[track_caller]
+    pub(crate) fn says(&self, words: &str) -> &Self {
+        assert!(self.stderr.contains(words), "it did not say {words:?} but:\n{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    fn assert_no_secret(&self) {
+        let secrets = [UUID.to_owned(), base64(format!("{NODE}:{UUID}").as_bytes()), base64(UUID.as_bytes())];
+        for secret in &secrets {
+            for output in [&self.stdout, &self.stderr] {
+                assert!(!output.contains(secret.trim_end_matches('=')), "a secret was said:\n{output}");
+            }
+        }
+    }
+}
