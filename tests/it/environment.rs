@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use crate::support::DEADLINE;
 use crate::support::both;
 use crate::support::node::Node;
 use crate::support::world::World;
-use crate::support::DEADLINE;
 
 /// A service manager that listens.
 struct Manager {

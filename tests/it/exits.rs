@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::collector::fault::{Answer, Call, Fault, When};
 use crate::support::collector::Collector;
+use crate::support::collector::fault::{Answer, Call, Fault, When};
 use crate::support::history::Allowed;
 use crate::support::node::Node;
 use crate::support::pki::Flaw;

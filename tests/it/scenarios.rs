@@ -315,7 +315,12 @@ impl Scenario {
         for event in &events[self.told.1..] {
             if let Event::Reported(reported) = event {
                 let (name, text) = (self.name(reported.id), |text: &str| format!("{:?}", abridged(text)));
-                said.push(format!("reported {name}: {} {} {}", reported.ret, text(&reported.stdout), text(&reported.stderr)));
+                said.push(format!(
+                    "reported {name}: {} {} {}",
+                    reported.ret,
+                    text(&reported.stdout),
+                    text(&reported.stderr)
+                ));
             }
         }
         said.push(format!("exit {}", ended.code()));

@@ -29,7 +29,8 @@ fn proxy() -> (String, std::sync::mpsc::Receiver<String>) {
             while reader.read_line(&mut rest).is_ok_and(|length| length > 2) {
                 rest.clear();
             }
-            let _ = reader.get_mut().write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ =
+                reader.get_mut().write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
     (url, asked)

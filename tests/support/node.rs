@@ -95,8 +95,7 @@ impl Node {
         }
         // Its own name for the program tells whose process it is.
         fs::hard_link(HANDLER, dir.path().join("bin/opensvc-actions")).unwrap();
-        let node =
-            Self { dir, marks: Arc::default(), runs: AtomicUsize::new(0), syncs: AtomicUsize::new(0) };
+        let node = Self { dir, marks: Arc::default(), runs: AtomicUsize::new(0), syncs: AtomicUsize::new(0) };
         node.install_om();
         node.hear_marks();
         node
@@ -269,7 +268,8 @@ impl Node {
     pub(crate) fn logs(&self) -> String {
         let mut files: Vec<_> = fs::read_dir(self.path("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        let read = |path: &PathBuf| format!("{}:\n{}", path.display(), String::from_utf8_lossy(&fs::read(path).unwrap()));
+        let read =
+            |path: &PathBuf| format!("{}:\n{}", path.display(), String::from_utf8_lossy(&fs::read(path).unwrap()));
         files.iter().filter(|path| path.extension() == Some("err".as_ref())).map(read).collect()
     }
 
@@ -300,7 +300,8 @@ impl Node {
 
     /// A listening socket for notifications, with room for a burst.
     pub(crate) fn listen() -> TcpListener {
-        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::net::listen(&socket, 4096).unwrap();
         socket.into()

@@ -139,17 +139,33 @@ pub(crate) struct Reported {
 pub(crate) enum Event {
     Connected,
     /// An exchange began.
-    Asked { call: Call, dialect: Option<Dialect>, bytes: usize },
+    Asked {
+        call: Call,
+        dialect: Option<Dialect>,
+        bytes: usize,
+    },
     /// It was made to fail.
-    Failed { call: Call, how: String },
+    Failed {
+        call: Call,
+        how: String,
+    },
     /// Rows were handed out.
-    Fetched { ids: Vec<i64>, answered: bool },
+    Fetched {
+        ids: Vec<i64>,
+        answered: bool,
+    },
     /// Rows were acknowledged.
-    Acked { ids: Vec<i64>, answered: bool },
+    Acked {
+        ids: Vec<i64>,
+        answered: bool,
+    },
     /// A result was accepted.
     Reported(Reported),
     /// A result was refused because a real collector could not store it.
-    Unfit { id: i64, why: String },
+    Unfit {
+        id: i64,
+        why: String,
+    },
     /// Credentials were refused.
     Unauthorized,
     /// A request is not in the protocol.
@@ -219,9 +235,10 @@ impl State {
             _ => Event::Asked { call, dialect, bytes },
         });
         let nth = self.count(call);
-        let planned = self.faults.iter_mut().find_map(|planned| {
-            planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone())
-        });
+        let planned = self
+            .faults
+            .iter_mut()
+            .find_map(|planned| planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone()));
         if let Some(fault) = &planned {
             let mut how = format!("{fault:?}");
             how.truncate(how.floor_char_boundary_of(100));
