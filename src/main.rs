@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     // The small processes around a command: before anything else is set up.
     match std::env::args_os().nth(1) {
         Some(argument) if argument == supervisor::ARGUMENT => {
-            return if supervisor::supervise().is_ok() { Exit::Ok } else { Exit::Unavailable }.into();
+            return if supervisor::run() { Exit::Ok } else { Exit::Unavailable }.into();
         }
         Some(argument) if argument == drain::ARGUMENT => {
             drain::run();

@@ -200,7 +200,8 @@ impl Handler<'_> {
         Ok(match end {
             End::Recorded(record_of_end, told) => ended(record, *record_of_end, told),
             End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
-                Ran::NotStarted("its supervisor died before it could start".to_owned())
+                let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
+                Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
             End::Vanished(_) => {
                 self.kill_what_is_left(key);
