@@ -1,6 +1,7 @@
 //! A throw-away node: its files under one directory, a fake `om`, and every process that belongs to it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -95,8 +96,7 @@ impl Node {
         }
         // Its own name for the program tells whose process it is.
         fs::hard_link(HANDLER, dir.path().join("bin/opensvc-actions")).unwrap();
-        let node =
-            Self { dir, marks: Arc::default(), runs: AtomicUsize::new(0), syncs: AtomicUsize::new(0) };
+        let node = Self { dir, marks: Arc::default(), runs: AtomicUsize::new(0), syncs: AtomicUsize::new(0) };
         node.install_om();
         node.hear_marks();
         node
@@ -125,7 +125,7 @@ impl Node {
             if let Some(pem) = collector.ca_pem() {
                 let path = format!("etc/{}.pem", dialect.name());
                 self.write(&path, pem);
-                toml.push_str(&format!("[collector.{}]\nca_file = {:?}\n", dialect.name(), self.path(&path)));
+                let _ = writeln!(toml, "[collector.{}]\nca_file = \"{}\"", dialect.name(), self.path(&path).display());
             }
         }
         toml.push_str("[wake]\nmin_interval = \"0s\"\n");
@@ -269,7 +269,8 @@ impl Node {
     pub(crate) fn logs(&self) -> String {
         let mut files: Vec<_> = fs::read_dir(self.path("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        let read = |path: &PathBuf| format!("{}:\n{}", path.display(), String::from_utf8_lossy(&fs::read(path).unwrap()));
+        let read =
+            |path: &PathBuf| format!("{}:\n{}", path.display(), String::from_utf8_lossy(&fs::read(path).unwrap()));
         files.iter().filter(|path| path.extension() == Some("err".as_ref())).map(read).collect()
     }
 
@@ -293,14 +294,19 @@ impl Node {
             let left: Vec<_> = self.processes().into_iter().filter(|pid| !but.contains(pid)).collect();
             let Some(one) = left.first() else { return };
             let patience = deadline.saturating_duration_since(Instant::now());
-            assert!(!patience.is_zero(), "processes are left: {:#?}", left.iter().map(describe).collect::<Vec<_>>());
+            assert!(
+                !patience.is_zero(),
+                "processes are left: {:#?}",
+                left.into_iter().map(describe).collect::<Vec<_>>()
+            );
             wait_for_exit(*one, patience);
         }
     }
 
     /// A listening socket for notifications, with room for a burst.
     pub(crate) fn listen() -> TcpListener {
-        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         rustix::net::listen(&socket, 4096).unwrap();
         socket.into()
@@ -321,7 +327,7 @@ impl Drop for Node {
     }
 }
 
-fn describe(pid: &i32) -> String {
+fn describe(pid: i32) -> String {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " "))
 }

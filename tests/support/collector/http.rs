@@ -1,5 +1,6 @@
 //! As much of HTTP/1.1 as a server needs.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::fault::Answer;
@@ -47,7 +48,7 @@ pub(super) fn head(answer: &Answer, length: usize) -> Vec<u8> {
     let Answer { status, content_type, headers, .. } = answer;
     let mut head = format!("HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     head.into_bytes()

@@ -203,11 +203,6 @@ impl Collector {
         self.shared.state().count(call)
     }
 
-    /// Waits until what happened satisfies `enough`.
-    pub(crate) fn wait_for(&self, what: &str, enough: impl Fn(&[Event]) -> bool) {
-        self.wait_until(what, |state| enough(&state.events));
-    }
-
     /// Waits for so many exchanges of a kind.
     pub(crate) fn wait_for_count(&self, call: Call, count: usize) {
         self.wait_until(&format!("{count} × {call:?}"), |state| state.count(call) >= count);

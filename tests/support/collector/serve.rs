@@ -64,9 +64,8 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
     let mut stream = BufReader::new(stream);
     while let Some(request) = Request::read(&mut stream)? {
         let exchange = Exchange::of(&request);
-        let fault = shared.change(|state| {
-            state.begin(exchange.call(), exchange.dialect, &exchange.rows(), request.body.len())
-        });
+        let fault =
+            shared.change(|state| state.begin(exchange.call(), exchange.dialect, &exchange.rows(), request.body.len()));
         let answer = match fault {
             None => shared.change(|state| exchange.process(&request, state, true)),
             Some((fault, ticket)) => match fail(shared, &exchange, &request, fault, ticket) {

@@ -31,7 +31,11 @@ pub(crate) struct Row {
     pub(crate) stderr: Option<String>,
     /// 1, and one more for every redo.
     pub(crate) generation: u32,
-    /// It was handed out more often than an agent asked for.
+    /// The newest generation that was acknowledged.
+    acknowledged: u32,
+    /// The newest generation that has a result.
+    reported: u32,
+    /// How often it was handed out.
     pub(crate) handed_out: u32,
 }
 
@@ -75,6 +79,8 @@ impl Row {
             stdout: None,
             stderr: None,
             generation: 1,
+            acknowledged: 0,
+            reported: 0,
             handed_out: 0,
         }
     }
@@ -103,6 +109,11 @@ impl Row {
     pub(crate) fn odd(mut self, odd: Odd) -> Self {
         self.odd = odd;
         self
+    }
+
+    /// Whether its id can be made sense of.
+    pub(crate) fn has_id(&self) -> bool {
+        !matches!(self.odd, Odd::IdIsWord | Odd::NoId | Odd::NotARow)
     }
 
     /// Without the tag by which the fake `om` is known to have run it.
@@ -139,17 +150,33 @@ pub(crate) struct Reported {
 pub(crate) enum Event {
     Connected,
     /// An exchange began.
-    Asked { call: Call, dialect: Option<Dialect>, bytes: usize },
+    Asked {
+        call: Call,
+        dialect: Option<Dialect>,
+        bytes: usize,
+    },
     /// It was made to fail.
-    Failed { call: Call, how: String },
+    Failed {
+        call: Call,
+        how: String,
+    },
     /// Rows were handed out.
-    Fetched { ids: Vec<i64>, answered: bool },
+    Fetched {
+        ids: Vec<i64>,
+        answered: bool,
+    },
     /// Rows were acknowledged.
-    Acked { ids: Vec<i64>, answered: bool },
+    Acked {
+        ids: Vec<i64>,
+        answered: bool,
+    },
     /// A result was accepted.
     Reported(Reported),
     /// A result was refused because a real collector could not store it.
-    Unfit { id: i64, why: String },
+    Unfit {
+        id: i64,
+        why: String,
+    },
     /// Credentials were refused.
     Unauthorized,
     /// A request is not in the protocol.
@@ -219,9 +246,10 @@ impl State {
             _ => Event::Asked { call, dialect, bytes },
         });
         let nth = self.count(call);
-        let planned = self.faults.iter_mut().find_map(|planned| {
-            planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone())
-        });
+        let planned = self
+            .faults
+            .iter_mut()
+            .find_map(|planned| planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone()));
         if let Some(fault) = &planned {
             let mut how = format!("{fault:?}");
             how.truncate(how.floor_char_boundary_of(100));
@@ -249,6 +277,7 @@ impl State {
     pub(super) fn acknowledge(&mut self, ids: &[i64], answered: bool) {
         for row in self.rows.iter_mut().filter(|row| ids.contains(&row.id) && !row.stuck) {
             row.status = 'R';
+            row.acknowledged = row.generation;
         }
         self.events.push(Event::Acked { ids: ids.to_vec(), answered });
     }
@@ -271,7 +300,10 @@ impl State {
             }
         }
         if let Some(row) = self.rows.iter_mut().find(|row| row.id == reported.id) {
-            reported.generation = row.generation;
+            // The result of the generation before may come between the fetch of a redo and its acknowledgement.
+            let is_late = row.acknowledged < row.generation && row.reported + 1 < row.generation;
+            reported.generation = row.generation - u32::from(is_late);
+            row.reported = reported.generation;
             if !row.stuck {
                 row.status = 'T';
                 row.ret = Some(reported.ret);
