@@ -33,6 +33,16 @@ fn inetd(wait: &str) {
     assert_eq!(collector.result(last)["stdout"], "last\n");
     assert_eq!(machine.ran(), ["node echo hello", "svc -s svc1 fail 3 no", "node echo last"]);
 
+    // A row that is announced while a command runs.
+    let first = collector.enqueue("await /run/go-on");
+    machine.wait_for("the command", || machine.is_running("node await /run/go-on"));
+    let second = collector.enqueue("echo second");
+    machine.peer(3, 1, "notify");
+    machine.sh("touch /run/go-on");
+    assert_eq!(collector.result(first)["ret"], 0);
+    assert_eq!(collector.result(second)["stdout"], "second\n");
+    assert_eq!(machine.ran().len(), 5);
+
     // Not even what goes wrong is said to a peer: standard error is its socket.
     machine.write("/etc/opensvc/actions.toml", "nonsense = true\n");
     let seen = machine.peer(3, 1, "notify");

@@ -10,7 +10,7 @@ use crate::harness::Machine;
 fn nothing_is_left_of_a_machine_whose_test_has_failed() {
     let name = format!("leftovers-{}", std::process::id());
     let outcome = panic::catch_unwind(|| {
-        let machine = Machine::boot("leftovers");
+        let machine = Machine::with_product("leftovers");
         assert!(machine.directory().to_string_lossy().ends_with(&name));
         machine.start(&["sleep", "1000"]);
         panic!("on purpose");

@@ -50,6 +50,21 @@ fn a_thousand_notifications_with_one_process_each_do_no_harm_either() {
 }
 
 #[test]
+fn with_one_process_for_each_connection_failures_neither_reach_the_peer_nor_stay_behind() {
+    let machine = Machine::with_product("failures-accept-yes");
+    machine.install_accept_yes();
+    machine.write("/etc/opensvc/actions.toml", "nonsense = true\n");
+    machine.enable_socket();
+    let seen = machine.peer(50, 50, "notify");
+    assert_eq!((seen.connected, seen.received_bytes, seen.unanswered), (50, 0, 0));
+    let left = || machine.sh("systemctl list-units --all --no-legend --plain 'opensvc-actions@*' | wc -l");
+    machine.wait_for("no instance to stay behind", || left() == "0");
+    assert_eq!(machine.property("opensvc-actions.socket", "SubState"), "listening");
+    let lines = machine.journal(&["_EXE=/usr/bin/opensvc-actions"]);
+    assert!(lines.iter().any(|line| line["MESSAGE"].as_str().is_some_and(|it| it.contains("nonsense"))), "{lines:#?}");
+}
+
+#[test]
 fn with_one_process_for_each_connection_the_timer_still_has_a_service_of_its_own() {
     let machine = Machine::with_product("timer-accept-yes");
     machine.install_accept_yes();
@@ -99,7 +114,7 @@ fn odd_peers(accept_yes: bool) {
 #[test]
 fn the_two_unit_files_of_the_opensvc_documentation_work_with_only_the_command_changed() {
     let machine = Machine::with_product("documentation");
-    machine.sh("rm /usr/lib/systemd/system/opensvc-actions*");
+    machine.sh("rm -r /usr/lib/systemd/system/opensvc-actions*");
     machine.write(
         "/etc/systemd/system/opensvc-actions@.service",
         "[Unit]\n\

@@ -48,19 +48,18 @@ pub(crate) struct Output {
 }
 
 impl Machine {
-    /// Boots the base tree and waits until the machine says that it is up.
-    pub(crate) fn boot(name: &str) -> Self {
-        Self::boot_tree(name, Tree::Base)
-    }
-
-    /// Boots any tree.
-    pub(crate) fn boot_tree(name: &str, tree: Tree) -> Self {
-        let lower = tree.directory();
+    /// Boots a tree and waits until the machine says that it is up. Before that, `stage` puts into an empty directory
+    /// what the machine shall have on top of the tree.
+    pub(crate) fn boot(name: &str, tree: Tree, stage: impl FnOnce(&Path)) -> Self {
+        let tree = tree.directory();
         let unique = format!("{name}-{}", std::process::id());
         let directory = machines().join(&unique);
         forget_the_dead(&machines());
         let filesystem = directory.join("fs");
+        let staged = directory.join("stage");
         fs::create_dir_all(&filesystem).unwrap();
+        fs::create_dir_all(&staged).unwrap();
+        stage(&staged);
         let control_groups = control_groups(&unique);
 
         // The machine says here when it is up.
@@ -73,7 +72,7 @@ impl Machine {
         command
             .args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"])
             .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-ec", START, "sh"])
-            .args([lower.as_os_str(), filesystem.as_os_str(), unique.as_ref()])
+            .args([tree.as_os_str(), staged.as_os_str(), filesystem.as_os_str(), unique.as_ref()])
             .args(&control_groups)
             .env("NOTIFY_SOCKET", format!("@opensvc-actions-test-{unique}"))
             .stdin(Stdio::null())
@@ -108,21 +107,7 @@ impl Machine {
 
     /// Writes a file, and the directories above it.
     pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    /// Writes an executable file.
-    pub(crate) fn write_executable(&self, path: &str, content: impl AsRef<[u8]>) {
-        self.write(path, content);
-        fs::set_permissions(self.path(path), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// Copies an executable of this machine, of the build, into the tree.
-    pub(crate) fn install_executable(&self, from: &Path, to: &str) {
-        fs::copy(from, self.path(to)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        fs::set_permissions(self.path(to), fs::Permissions::from_mode(0o755)).unwrap();
+        write(&self.path(path), content);
     }
 
     /// A text file's content; empty when there is none.
@@ -233,6 +218,13 @@ impl Drop for Machine {
     }
 }
 
+/// Writes a file, and the directories above it.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
 /// A command that goes on in the machine.
 pub(crate) struct Running(Child);
 
@@ -259,15 +251,15 @@ fn finish(child: Child) -> Output {
 }
 
 /// What becomes the container, in a mount namespace of its own.
-/// Arguments: the tree, an empty directory, the machine's name, control groups to be in.
+/// Arguments: the tree, what comes on top of it, an empty directory, the machine's name, control groups to be in.
 const START: &str = r#"
-lower=$1 fs=$2 name=$3
-shift 3
+tree=$1 stage=$2 fs=$3 name=$4
+shift 4
 for group; do mkdir -p "$group"; echo $$ >"$group/cgroup.procs"; done
 mount -t tmpfs -o mode=755 tmpfs "$fs"
 mkdir "$fs/upper" "$fs/work" "$fs/root"
-mount -t overlay -o "lowerdir=$lower,upperdir=$fs/upper,workdir=$fs/work" overlay "$fs/root" ||
-    cp -a --reflink=auto "$lower/." "$fs/root"
+mount -t overlay -o "lowerdir=$stage:$tree,upperdir=$fs/upper,workdir=$fs/work" overlay "$fs/root" ||
+    cp -a --reflink=auto "$tree/." "$stage/." "$fs/root"
 # what systemd-nspawn leaves in /run stays in here, too
 mkdir -p /run/systemd
 mount -t tmpfs -o mode=755 tmpfs /run/systemd

@@ -9,4 +9,3 @@ mod tree;
 
 pub(crate) use machine::{Machine, machines};
 pub(crate) use product::{Queue, seen};
-pub(crate) use tree::Tree;

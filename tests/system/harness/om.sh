@@ -24,6 +24,10 @@ fail)
 sleep)
 	sleep "$2"
 	;;
+daemon)
+	# leaves one behind on purpose
+	setsid sleep 1234 </dev/null >/dev/null 2>&1 &
+	;;
 await)
 	# until somebody makes the file
 	while [ ! -e "$2" ]; do sleep 0.05; done

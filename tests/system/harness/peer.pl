@@ -7,7 +7,7 @@
 #       empty    nothing, closed at once
 #       junk     1,000 random bytes
 #       huge     as much as the other side takes, up to 64 MiB
-#       slow     a byte each 100 ms until the other side has had enough
+#       slow     a byte each 100 ms, on all connections side by side, until the other side has had enough
 #       silent   nothing, kept open until the other side has had enough
 #       reset    a notification, then a reset
 use strict;
@@ -58,17 +58,22 @@ for (1 .. $count) {
     } elsif ($mode eq 'huge') {
         my $block = "\xff" x 65536;
         for (1 .. 1024) { last if !send_bytes($peer, $block) }
-    } elsif ($mode eq 'slow') {
-        while (send_bytes($peer, 'd')) { select undef, undef, undef, 0.1 }
     } elsif ($mode eq 'reset') {
         send_bytes($peer, 'dequeue_actions');
         setsockopt $peer, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
         close $peer;
         next;
     }
-    shutdown $peer, 1 if $mode ne 'silent';
+    shutdown $peer, 1 if $mode ne 'silent' && $mode ne 'slow';
     push @open, $peer;
     await_end(shift @open) while @open > $window;
+}
+if ($mode eq 'slow') {
+    my @talking = @open;
+    for (1 .. 300) {
+        @talking = grep { send_bytes($_, 'd') } @talking or last;
+        select undef, undef, undef, 0.1;
+    }
 }
 await_end($_) for @open;
 print '{', join(',', map { qq("$_":$said{$_}) } sort keys %said), "}\n";

@@ -1,17 +1,19 @@
 //! What is tested, put into a machine: the handler, its units, a collector, an `om` that does what its words say.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::machine::Running;
-use super::{Machine, Tree};
+use super::Machine;
+use super::machine::{Running, write};
+use super::tree::Tree;
 
 const HANDLER: &str = env!("CARGO_BIN_EXE_opensvc-actions");
-/// What a line about a fetch holds, and no other.
-const FETCH: &str = "collector_get_action_queue_v2";
-const UNITS: &str = "/usr/lib/systemd/system";
+const OM: &str = include_str!("om.sh");
+const PEER: &str = include_str!("peer.pl");
+const UNITS: &str = "usr/lib/systemd/system";
 const STATE: &str = "/var/lib/collector";
 const URL: &str = "https://127.0.0.1:8443";
 
@@ -59,57 +61,88 @@ fn units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("units")
 }
 
+/// Puts the product where a package would put it, below `root`, and what the tests need beside it.
+fn stage(root: &Path) {
+    let bin = root.join("usr/bin");
+    fs::create_dir_all(&bin).unwrap();
+    let collector = Path::new(HANDLER).with_file_name("opensvc-actions-collector");
+    assert!(collector.exists(), "{} is missing: build with --workspace", collector.display());
+    for executable in [Path::new(HANDLER), &collector] {
+        // Both lie under the target directory; a link costs nothing.
+        fs::hard_link(executable, bin.join(executable.file_name().unwrap())).unwrap();
+    }
+    for (name, script) in [("om", OM), ("peer.pl", PEER)] {
+        write(&bin.join(name), script);
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let installed = root.join(UNITS);
+    for (name, text) in unit_files(&units()) {
+        write(&installed.join(name), text);
+    }
+    for directory in fs::read_dir(units().join("drop-ins")).unwrap() {
+        let directory = directory.unwrap();
+        for (name, text) in unit_files(&directory.path()) {
+            write(&installed.join(directory.file_name()).join(name), text);
+        }
+    }
+}
+
+/// Names and texts of the unit files and drop-ins in a directory.
+fn unit_files(directory: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_file() && name.starts_with("opensvc-actions") || name.starts_with("10-") {
+            found.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found
+}
+
 impl Machine {
     /// A booted machine with the handler and its units installed, nothing enabled.
     pub(crate) fn with_product(name: &str) -> Self {
-        let machine = Machine::boot(name);
-        machine.install_product();
-        machine
+        Machine::boot(name, Tree::Base, stage).checked()
     }
 
     /// The same, where inetd is.
     pub(crate) fn with_inetd(name: &str) -> Self {
-        let machine = Machine::boot_tree(name, Tree::Inetd);
-        machine.install_product();
-        machine
+        Machine::boot(name, Tree::Inetd, stage).checked()
     }
 
-    fn install_product(&self) {
-        self.install_executable(Path::new(HANDLER), "/usr/bin/opensvc-actions");
-        self.write_executable("/usr/bin/om", include_bytes!("om.sh"));
-        self.write_executable("/usr/local/bin/peer.pl", include_bytes!("peer.pl"));
-        self.install_units(&units());
-        for directory in fs::read_dir(units().join("drop-ins")).unwrap() {
-            let directory = directory.unwrap();
-            for file in fs::read_dir(directory.path()).unwrap() {
-                let file = file.unwrap();
-                let name = file.path().strip_prefix(units().join("drop-ins")).unwrap().to_str().unwrap().to_owned();
-                self.write(&format!("{UNITS}/{name}"), fs::read(file.path()).unwrap());
+    /// The same, with the units enabled before the boot and `files` there.
+    pub(crate) fn with_product_enabled(name: &str, files: &[(&str, &str)]) -> Self {
+        let stage = |root: &Path| {
+            stage(root);
+            for (path, content) in files {
+                write(&root.join(path.trim_start_matches('/')), content);
             }
-        }
-        self.ok(&["systemctl", "daemon-reload"]);
+            for (target, unit) in [
+                ("sockets", "opensvc-actions.socket"),
+                ("timers", "opensvc-actions.timer"),
+                ("timers", "opensvc-actions-rearm.timer"),
+            ] {
+                let wants = root.join(format!("etc/systemd/system/{target}.target.wants"));
+                fs::create_dir_all(&wants).unwrap();
+                symlink(Path::new("/").join(UNITS).join(unit), wants.join(unit)).unwrap();
+            }
+        };
+        Machine::boot(name, Tree::Base, stage).checked()
+    }
+
+    /// Fails if the executables of this build do not run in the tree at all.
+    fn checked(self) -> Self {
         let version = self.run(&["opensvc-actions", "--version"]);
-        assert_eq!(version.status, 0, "the executable of this build does not run on Debian 12: {}", version.stderr);
-    }
-
-    fn install_units(&self, from: &Path) -> Vec<String> {
-        let mut names = Vec::new();
-        for file in fs::read_dir(from).unwrap() {
-            let file = file.unwrap();
-            let name = file.file_name().into_string().unwrap();
-            let extension = Path::new(&name).extension().and_then(|extension| extension.to_str());
-            if matches!(extension, Some("service" | "socket" | "timer")) {
-                self.write(&format!("{UNITS}/{name}"), fs::read(file.path()).unwrap());
-                names.push(name);
-            }
-        }
-        names.sort();
-        names
+        assert_eq!(version.status, 0, "this build does not run on Debian 12 (build it there?): {}", version.stderr);
+        self
     }
 
     /// Puts the Accept=yes variant in place of the other socket.
     pub(crate) fn install_accept_yes(&self) {
-        self.install_units(&units().join("accept-yes"));
+        for (name, text) in unit_files(&units().join("accept-yes")) {
+            self.write(&format!("/{UNITS}/{name}"), text);
+        }
         self.ok(&["systemctl", "daemon-reload"]);
     }
 
@@ -120,9 +153,6 @@ impl Machine {
 
     /// Starts a collector in the machine and makes this node known to it.
     pub(crate) fn collector(&self, queue: Queue) -> Collector<'_> {
-        let executable = Path::new(HANDLER).with_file_name("opensvc-actions-collector");
-        assert!(executable.exists(), "{} is missing: build with --workspace", executable.display());
-        self.install_executable(&executable, "/usr/bin/opensvc-actions-collector");
         let collector = Collector { machine: self };
         collector.start();
         let kind = if queue == Queue::Rpc { "pull" } else { "feed" };
@@ -177,7 +207,7 @@ impl Machine {
 
     /// The same beside the rest of the test; see [`seen`].
     pub(crate) fn start_peer(&self, count: u32, window: u32, mode: &str) -> Running {
-        let script = format!("ulimit -n 20000; exec perl /usr/local/bin/peer.pl {count} {window} {mode}");
+        let script = format!("ulimit -n 20000; exec perl /usr/bin/peer.pl {count} {window} {mode}");
         self.start(&["/bin/sh", "-c", &script])
     }
 
@@ -279,8 +309,9 @@ impl Collector<'_> {
     /// How often the handler has asked for actions; needs [`Machine::log_everything`].
     pub(crate) fn fetches(&self) -> usize {
         let lines = self.machine.journal(&["_EXE=/usr/bin/opensvc-actions"]);
-        let asks = |line: &&Value| line["MESSAGE"].as_str().is_some_and(|text| text.contains(FETCH));
-        lines.iter().filter(asks).count()
+        let messages = lines.iter().filter_map(|line| line["MESSAGE"].as_str());
+        // What the handler says of each answer: "rpc: 3 rows".
+        messages.filter(|text| text.starts_with("rpc: ") && text.ends_with(" rows")).count()
     }
 
     /// Waits until the result is there.

@@ -6,8 +6,12 @@ use std::process::Command;
 
 /// Raise it when what a tree holds changes.
 const EDITION: u32 = 1;
-const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2";
+
+/// The release of Debian: this or the one in `SYSTEM_TEST_SUITE`.
+fn suite() -> String {
+    std::env::var("SYSTEM_TEST_SUITE").unwrap_or_else(|_| "bookworm".to_owned())
+}
 
 /// What is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +28,8 @@ impl Tree {
         require_tools();
         let cache = cache();
         fs::create_dir_all(&cache).unwrap();
-        let directory = cache.join(match self {
-            Tree::Base => format!("base-{SUITE}-{EDITION}"),
-            Tree::Inetd => format!("inetd-{SUITE}-{EDITION}"),
-        });
+        let kind = if self == Tree::Base { "base" } else { "inetd" };
+        let directory = cache.join(format!("{kind}-{}-{EDITION}", suite()));
         let parent = (self != Tree::Base).then(|| Tree::Base.directory());
         // One maker at a time, over all test processes; the lock goes with the descriptor.
         let lock = File::create(directory.with_extension("lock")).unwrap();
@@ -53,7 +55,9 @@ pub(super) fn cache() -> PathBuf {
 }
 
 fn make_base(into: &Path) {
-    command(Command::new("debootstrap").args(["--variant=minbase", &format!("--include={PACKAGES}"), SUITE]).arg(into));
+    command(
+        Command::new("debootstrap").args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite()]).arg(into),
+    );
     // Not a first boot: no presets, no setup questions.
     fs::write(into.join("etc/machine-id"), "5b1f0c6a8e0d4d1c9f6e2a7b3c4d5e6f\n").unwrap();
     fs::write(into.join("etc/hostname"), "n1.example.com\n").unwrap();
