@@ -60,9 +60,7 @@ fn sigint_twice_leaves_the_command_and_the_next_run_says_so(dialect: Dialect) {
     let command = world.node.wait_for_start(id);
     handler.signal(Signal::INT);
     // Two of the same signal can become one: the second is sent once the first was heard.
-    while !handler.said().contains("interrupt again") {
-        std::thread::yield_now();
-    }
+    handler.wait_until_says("interrupt again");
     handler.signal(Signal::INT);
     handler.wait_within(GONE_WITHIN).exits(0);
     assert!(is_alive(command.pid));
@@ -80,9 +78,7 @@ fn sigint_once_finishes_the_current_action_and_takes_no_other(dialect: Dialect) 
     let handler = world.node.handler().start();
     world.node.wait_for_start(first);
     handler.signal(Signal::INT);
-    while !handler.said().contains("interrupt again") {
-        std::thread::yield_now();
-    }
+    handler.wait_until_says("interrupt again");
     gate.open();
     handler.wait().exits(0);
     assert_eq!(world.result(first).1, "done\n");
@@ -106,9 +102,10 @@ fn sigterm_during_an_exchange_loses_nothing(dialect: Dialect) {
             handler.wait_within(GONE_WITHIN).exits(0);
             world.collector.heal();
             world.run().exits(0);
-            assert_eq!(world.result(id).1, "done\n", "{call:?}");
+            // The signal may be heard only when the exchange is over and the command has begun: then it is left.
+            assert!(matches!(world.result(id).0, 0 | 254), "{call:?}");
             assert_eq!(world.node.runs_of(id), 1, "{call:?}");
-            world.check();
+            world.check_but(&interrupted());
         }
     }
 }

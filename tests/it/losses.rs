@@ -237,10 +237,9 @@ fn a_row_with_an_unknown_letter_is_like_one_that_was_sent_before(dialect: Dialec
     let world = World::new(dialect);
     let id = world.enqueue("echo done");
     world.run().exits(0);
-    for letter in ['S', 'R', 'Q', '?'] {
-        world.collector.set_status(id, 'S');
-        world.collector.age(id);
-        let _ = letter;
+    for letter in ['S', 'R', 'Q', 'C', 'T', '?'] {
+        world.collector.set_status(id, letter);
+        world.collector.send_once_more(id);
         world.run().exits(0);
     }
     assert_eq!(world.node.runs_of(id), 1);
@@ -314,6 +313,47 @@ fn a_collector_that_accepts_and_never_speaks_is_left_as_well(dialect: Dialect) {
     world.collector.fail(Call::Connection, When::Always, Fault::StallBefore);
     world.run().exits(75);
     assert_eq!(world.node.starts(), []);
+}
+
+both!(a_connection_that_the_collector_closed_meanwhile_is_made_anew);
+fn a_connection_that_the_collector_closed_meanwhile_is_made_anew(dialect: Dialect) {
+    let world = World::new(dialect);
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("wait gate echo done");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(id);
+    world.collector.cut();
+    gate.open();
+    handler.wait().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    world.check();
+}
+
+both!(what_proxies_do_to_answers_does_not_matter);
+fn what_proxies_do_to_answers_does_not_matter(dialect: Dialect) {
+    for fault in [Fault::Close, Fault::Chunked] {
+        let world = World::new(dialect);
+        let ids = [world.enqueue("echo a"), world.enqueue("echo b")];
+        for call in EXCHANGES {
+            world.collector.fail(call, When::Always, fault.clone());
+        }
+        world.run().exits(0);
+        assert_eq!(ids.map(|id| world.result(id).1), ["a\n", "b\n"]);
+        world.check();
+    }
+}
+
+#[test]
+fn any_success_is_a_success_to_the_feeder_dialect() {
+    for status in [200, 201, 204] {
+        let world = World::new(Dialect::Oc3);
+        let id = world.enqueue("echo done");
+        world.collector.fail(Call::Ack, When::Always, Fault::Status(status));
+        world.collector.fail(Call::Report, When::Always, Fault::Status(status));
+        world.run().exits(0);
+        assert_eq!(world.result(id).1, "done\n");
+        world.check();
+    }
 }
 
 both!(one_queue_that_is_down_does_not_stop_the_other);

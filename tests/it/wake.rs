@@ -2,8 +2,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use crate::support::collector::fault::{Call, Fault, When};
@@ -354,4 +356,103 @@ fn a_run_that_fails_leaves_nobody_at_the_door(dialect: Dialect) {
     burst(69);
     world.node.configure("nonsense\n");
     burst(78);
+}
+
+both!(whoever_sits_at_a_terminal_sees_the_running_handler_through);
+fn whoever_sits_at_a_terminal_sees_the_running_handler_through(dialect: Dialect) {
+    let world = World::new(dialect);
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("wait gate echo done");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(id);
+    let person = world.node.handler().arg("dequeue").terminal().start();
+    person.wait_until_prints("waiting");
+    world.node.handler().args(["dequeue", "--no-wait"]).terminal().run().exits(0);
+    gate.open();
+    handler.wait().exits(0);
+    person.wait().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    world.check();
+}
+
+both!(whoever_sits_at_a_terminal_sees_the_live_progress);
+fn whoever_sits_at_a_terminal_sees_the_live_progress(dialect: Dialect) {
+    let world = World::new(dialect);
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue_for("svc1", "start wait gate exit 3");
+    let person = world.node.handler().terminal().start();
+    world.node.wait_for_start(id);
+    person.wait_until_prints("svc1");
+    gate.open();
+    let ended = person.wait();
+    assert!(ended.exits(0).stdout.contains("ended with 3"), "{}", ended.stdout);
+    world.check();
+}
+
+both!(every_start_is_followed_by_a_fetch_however_they_race);
+fn every_start_is_followed_by_a_fetch_however_they_race(dialect: Dialect) {
+    let world = World::new(dialect);
+    let started: Vec<_> = (0..30)
+        .map(|number| {
+            let id = world.enqueue("echo done");
+            let handler = world.node.handler().start();
+            if number % 3 == 0 {
+                world.collector.wait_for_result(id); // the handler is about to end when the next one comes
+            }
+            (id, handler)
+        })
+        .collect();
+    for (_, handler) in started {
+        handler.wait().exits(0);
+    }
+    assert_eq!(world.collector.rows().iter().filter(|row| row.status != 'T').count(), 0);
+    world.check();
+}
+
+/// Ends whoever watches the socket, also when the test fails.
+struct Over<'a>(&'a AtomicBool, &'a TcpListener);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+        drop(knock(self.1));
+    }
+}
+
+both!(no_notification_of_a_socket_that_is_watched_is_lost);
+fn no_notification_of_a_socket_that_is_watched_is_lost(dialect: Dialect) {
+    let world = World::new(dialect);
+    let listener = Node::listen();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // What systemd does: start the service when somebody waits, and again if somebody waits when it has ended.
+        let starts = scope.spawn(|| {
+            let mut starts = 0;
+            while !done.load(Ordering::SeqCst) {
+                poll(&mut [PollFd::new(&listener, PollFlags::IN)], None).unwrap();
+                starts += 1;
+                world.node.handler().systemd(listener.try_clone().unwrap()).run().exits(0);
+            }
+            starts
+        });
+        let over = Over(&done, &listener);
+        let mut silent = Vec::new();
+        for number in 0..25 {
+            let id = world.enqueue("echo done");
+            let peer = knock(&listener);
+            match number % 3 {
+                0 => drop(world.collector.wait_for_result(id)),
+                1 => silent.push(peer),
+                _ => assert_not_answered(peer),
+            }
+        }
+        for row in world.collector.rows() {
+            world.collector.wait_for_result(row.id);
+        }
+        silent.into_iter().for_each(assert_not_answered);
+        drop(over);
+        let starts = starts.join().unwrap();
+        assert!(starts <= 27, "{starts} starts for 25 notifications");
+    });
+    world.check();
 }

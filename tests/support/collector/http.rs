@@ -54,6 +54,19 @@ pub(super) fn head(answer: &Answer, length: usize) -> Vec<u8> {
     head.into_bytes()
 }
 
+/// The body in pieces, none of which its length is known of beforehand.
+pub(super) fn write_chunked(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let Answer { status, content_type, body, .. } = answer;
+    write!(stream, "HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    for piece in body.chunks(7) {
+        write!(stream, "{:x}\r\n", piece.len())?;
+        stream.write_all(piece)?;
+        stream.write_all(b"\r\n")?;
+    }
+    stream.write_all(b"0\r\n\r\n")?;
+    stream.flush()
+}
+
 pub(super) fn write(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
     let mut bytes = head(answer, answer.body.len());
     bytes.extend_from_slice(&answer.body);

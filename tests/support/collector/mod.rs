@@ -103,6 +103,15 @@ impl Collector {
         self.wait_until("the port to be closed", |state| !state.accepting);
     }
 
+    /// Ends every connection, as servers do with idle ones; the port stays open.
+    pub(crate) fn cut(&self) {
+        self.shared.change(|state| {
+            for (_, socket) in &state.sockets {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+        });
+    }
+
     /// Opens the port, at first and after [`Self::down`].
     pub(crate) fn up(&self) {
         let listener = TcpListener::bind(self.address).unwrap();
@@ -167,6 +176,11 @@ impl Collector {
     /// From now on the row is older than the time in which a sent row is not sent again.
     pub(crate) fn age(&self, id: i64) {
         self.shared.change(|state| state.row_mut(id).old = true);
+    }
+
+    /// From now on the row is in the next answer, whatever its letter.
+    pub(crate) fn send_once_more(&self, id: i64) {
+        self.shared.change(|state| state.row_mut(id).send_once_more = true);
     }
 
     pub(crate) fn row(&self, id: i64) -> Row {

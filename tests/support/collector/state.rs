@@ -11,6 +11,7 @@ const COLUMN: usize = 65_535;
 
 /// One row of the queue.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is something that a test can wish for")]
 pub(crate) struct Row {
     pub(crate) dialect: Dialect,
     /// 0: not given yet.
@@ -25,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) old: bool,
     /// Acknowledgements and results are accepted and change nothing (a row of another node in disguise).
     pub(crate) stuck: bool,
+    /// The next answer has it whatever its letter.
+    pub(super) send_once_more: bool,
     pub(crate) odd: Odd,
     pub(crate) ret: Option<i64>,
     pub(crate) stdout: Option<String>,
@@ -74,6 +77,7 @@ impl Row {
             svcname: None,
             old: false,
             stuck: false,
+            send_once_more: false,
             odd: Odd::No,
             ret: None,
             stdout: None,
@@ -263,7 +267,8 @@ impl State {
         let mut handed = Vec::new();
         for row in &mut self.rows {
             let waits = matches!(row.status, 'W' | 'N') || (row.status == 'S' && row.old);
-            if row.dialect == dialect && waits {
+            if row.dialect == dialect && (waits || row.send_once_more) {
+                row.send_once_more = false;
                 row.handed_out += 1;
                 handed.push(row.clone());
                 row.status = 'S';
