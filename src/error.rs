@@ -81,6 +81,9 @@ pub enum Error {
     /// No agent is installed.
     #[error(transparent)]
     Agent(#[from] NoAgent),
+    /// A run directory cannot be used.
+    #[error("cannot use a run directory below the state directory")]
+    Run(#[source] io::Error),
     /// A command could not even be tried.
     #[error("cannot start a command")]
     Spawn(#[source] io::Error),
@@ -105,9 +108,13 @@ impl Error {
                 Exit::Data
             }
             Self::Collector(_) => Exit::TempFail,
-            Self::Start(_) | Self::Lock(_) | Self::Ledger(_) | Self::Agent(_) | Self::Spawn(_) | Self::Print(_) => {
-                Exit::Unavailable
-            }
+            Self::Start(_)
+            | Self::Lock(_)
+            | Self::Ledger(_)
+            | Self::Agent(_)
+            | Self::Run(_)
+            | Self::Spawn(_)
+            | Self::Print(_) => Exit::Unavailable,
         }
     }
 

@@ -13,8 +13,8 @@
 //!    │                  │ admission, the whole answer ── durable: received          (1 sync an answer)
 //!    │              collector.acknowledge ── after the commit
 //!    │                  │ per action ── durable: finished(k) + started(k+1)         (1 sync an action)
-//!    │              executor::command::run
-//!    │                  │
+//!    │              executor::launch ─► supervisor ─► command
+//!    │                  │ end record ── into the ledger with the next commit
 //!    │              collector.report ── beside the next command; reported(k) rides on a later commit
 //!    └── until a fetch brings nothing new, nothing is left to run and nobody has knocked ─► exit
 //! ```
@@ -30,7 +30,7 @@
 //! | [`config`] | from text to validated, immutable settings |
 //! | [`wake`] | who started us, notifications, signals, one handler at a time |
 //! | [`collector`] | one codec per dialect, over one HTTP client |
-//! | [`executor`] | commands |
+//! | [`executor`] | commands, each under a supervisor that outlives the handler |
 //! | [`ledger`] | what this node knows about its actions, durable |
 //! | [`telemetry`] | the log, and what systemd is told |
 //! | [`handler`] | the loop that sequences them |
@@ -38,8 +38,8 @@
 //!
 //! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
 //! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`
-//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler` only
-//! and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
+//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler` and
+//! `executor/supervisor.rs` only and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
 //!
 //! A new dialect is a codec in `collector/` and an arm in `collector/dialect.rs`. A new way to run things is a module in
 //! `executor/`.
@@ -48,16 +48,16 @@
 //!
 //! * Nothing is acknowledged to a collector that is not durable in the [`ledger`].
 //! * A command starts only after its start is durable. So after any crash it is known that it may have run, and it is
-//!   never run again by itself: it is reported as 254.
+//!   never run again by itself.
+//! * A command runs under a supervisor of its own, which lives on when the handler is killed, stopped or replaced, and
+//!   leaves a record of how the command ended. Recovery looks, in this order, at the record, at the claim that the
+//!   supervisor holds (see [`executor::run`]), and at the boot: only what nobody can know is reported as 254.
 //! * A result is durable before it is posted, and posted until the collector accepts it, to the collector that the
 //!   action came from and no other.
 //! * What a row means is a table, [`action::admission`]: a row that is sent again is answered from the ledger; a redo
 //!   is a new generation.
 //! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
 //! * Nothing is ever written to a notifier's connection.
-//!
-//! Known windows of this version: a command is a child of the handler, so what it does after the handler was killed or
-//! told to stop is not seen; its result is then 254, although it may have ended well.
 
 pub mod action;
 pub mod cli;

@@ -10,14 +10,21 @@ use tokio::runtime::Builder;
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::{dequeue, show_config};
 use opensvc_actions::error::{Error, Exit};
-use opensvc_actions::executor::drain;
+use opensvc_actions::executor::{drain, supervisor};
 use opensvc_actions::telemetry::{log, service};
 use opensvc_actions::wake::activation::Activation;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == drain::ARGUMENT) {
-        drain::run();
-        return ExitCode::SUCCESS;
+    // The small processes around a command: before anything else is set up.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == supervisor::ARGUMENT => {
+            return if supervisor::run() { Exit::Ok } else { Exit::Unavailable }.into();
+        }
+        Some(argument) if argument == drain::ARGUMENT => {
+            drain::run();
+            return Exit::Ok.into();
+        }
+        _ => {}
     }
     std::panic::set_hook(Box::new(die_of_a_bug));
     rustix::process::umask(Mode::from_raw_mode(0o022));

@@ -1,10 +1,12 @@
 //! How an action ended, and what is reported about it.
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Timestamp;
 use std::time::Duration;
 
 /// How an action came to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// The command exited with this status.
     Exited(i32),

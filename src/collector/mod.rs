@@ -102,6 +102,17 @@ impl CollectorError {
         matches!(self, Self::Refused { status: 400 | 413 | 500, .. } | Self::Fault { .. })
     }
 
+    /// What the collector answered, without the URL: for the collector's own operator.
+    #[must_use]
+    pub fn answer(&self) -> String {
+        match self {
+            Self::Refused { status, text: Some(text), .. } => format!("HTTP status {status}: {text}"),
+            Self::Refused { status, text: None, .. } => format!("HTTP status {status}"),
+            Self::Credentials { text, .. } | Self::Fault { text, .. } => text.clone(),
+            Self::Http(_) | Self::Undecodable { .. } => self.to_string(),
+        }
+    }
+
     /// Whether asking again, soon and unchanged, can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {

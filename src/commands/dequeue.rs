@@ -9,7 +9,7 @@ use crate::collector::client::Collector;
 use crate::commands::{load, require_root};
 use crate::config::{Network, Paths, Settings};
 use crate::error::{Error, Exit};
-use crate::executor::{agent, environment};
+use crate::executor::{agent, boot, environment};
 use crate::handler::Handler;
 use crate::ledger::Ledger;
 use crate::telemetry::service;
@@ -153,6 +153,8 @@ impl Run<'_> {
             settings,
             collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
             agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
+            state: &self.paths.state,
+            boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: Ledger::open(&self.paths.state)?,
             wake,

@@ -1,45 +1,54 @@
-//! The bare drain: a process that reads a pipe until its end and throws everything away.
+//! The bare drain: a process that reads pipes until their end and throws everything away.
 //!
 //! A command may leave a daemon behind that still holds its output. Nobody wants that output any more, but if the pipe
-//! were closed the daemon would die of SIGPIPE, and if it were left full the daemon would hang.
+//! were closed the daemon would die of SIGPIPE, and if it were left full the daemon would hang. The supervisor becomes
+//! this: a process image that has nothing but the pipes, as its standard input and output.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
-use tokio::process::Command;
 
-/// The argument that makes this executable a drain of its standard input.
+/// The argument that makes this executable a drain.
 pub const ARGUMENT: &str = "drain";
 
-/// Hands the reading end of a pipe over to a drain process, which outlives this one.
+/// Becomes a drain of whichever pipes are still open. Returns when none is.
 ///
 /// # Errors
-/// When the process cannot be started.
-pub fn hand_over(pipe: OwnedFd) -> io::Result<()> {
-    fcntl_setfl(&pipe, OFlags::empty())?; // back to blocking: the drain has nothing else to do
-    Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
+/// When this executable cannot be executed.
+pub fn become_one(one: Option<OwnedFd>, other: Option<OwnedFd>) -> io::Result<()> {
+    if one.is_none() && other.is_none() {
+        return Ok(());
+    }
+    let or_null = |pipe: Option<OwnedFd>| pipe.map_or_else(Stdio::null, Stdio::from);
+    let failed = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
         .arg(ARGUMENT)
         .env_clear()
         .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::from(pipe))
-        .stdout(Stdio::null())
+        .stdin(or_null(one))
+        .stdout(or_null(other))
         .stderr(Stdio::null())
-        .spawn()
-        .map(drop)
+        .exec();
+    Err(failed)
 }
 
-/// The whole life of a drain process.
+/// The whole life of a drain.
 pub fn run() {
+    let (stdin, stdout) = (io::stdin(), io::stdout());
+    let mut open: Vec<BorrowedFd<'_>> = vec![stdin.as_fd(), stdout.as_fd()];
     let mut buffer = [0; 16 * 1024];
-    loop {
-        match read(io::stdin(), &mut buffer) {
-            Ok(0) => return,
-            Ok(_) | Err(Errno::INTR) => {}
+    while !open.is_empty() {
+        let mut fds: Vec<_> = open.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
             Err(_) => return,
         }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready = ready.into_iter();
+        open.retain(|fd| !ready.next().unwrap_or_default() || !matches!(read(fd, &mut buffer), Ok(0) | Err(_)));
     }
 }

@@ -1,7 +1,11 @@
-//! Running commands: finding the agent's program, the environment that a command gets, the command itself. The only
-//! place that starts processes.
+//! Running commands so that nobody's death loses one: the agent's program, the environment, the supervisor around each
+//! command, and the handler's side of it. The only place that starts processes.
 
 pub mod agent;
-pub mod command;
+pub mod boot;
 pub mod drain;
 pub mod environment;
+pub mod launch;
+pub mod record;
+pub mod run;
+pub mod supervisor;

@@ -56,12 +56,18 @@ pub enum LedgerError {
 pub struct Record {
     /// Its name.
     pub key: ActionKey,
+    /// Where it stands.
+    pub state: State,
     /// The collector that it came from.
     pub endpoint: String,
     /// The row, as it was fetched.
     pub row: QueuedAction,
     /// Why it is refused without looking at its command.
     pub refused: Option<String>,
+    /// The boot of this machine in which its command was to start.
+    pub boot_id: Option<String>,
+    /// How often it could not be started.
+    pub tries: u32,
 }
 
 /// What became of a batch.
@@ -81,9 +87,9 @@ pub struct Admitted {
 #[derive(Debug)]
 pub enum Change {
     /// Its command did not start after all.
-    Received(ActionKey),
-    /// Its command is about to start.
-    Started(ActionKey, Timestamp),
+    NotStarted(ActionKey),
+    /// Its command is about to start, in this boot of the machine.
+    Started(ActionKey, Timestamp, String),
     /// It has a result.
     Finished(ActionKey, Outcome),
     /// The collector accepted the result.
@@ -91,6 +97,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// The action, if the change is that its result was accepted.
+    #[must_use]
+    pub fn reported(&self) -> Option<ActionKey> {
+        match self {
+            Self::Reported(key, _) => Some(*key),
+            _ => None,
+        }
+    }
+
     /// The action, if the change is its result.
     #[must_use]
     pub fn finished(&self) -> Option<ActionKey> {
@@ -168,13 +183,26 @@ impl Ledger {
     pub fn in_state(&self, state: State) -> Result<Vec<Record>, LedgerError> {
         let read = || {
             let mut query = self.connection.prepare_cached(
-                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason
+                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, boot_id, tries, state
                  FROM action WHERE state = ?1 ORDER BY rowid",
             )?;
             let rows = query.query_map([state.as_str()], record)?;
             rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|source| self.failed(source))
+    }
+
+    /// Whether an action is known and not reported yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_open(&self, key: ActionKey) -> Result<bool, LedgerError> {
+        self.connection
+            .prepare_cached(
+                "SELECT 1 FROM action WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND state <> 'reported'",
+            )
+            .and_then(|mut query| query.exists(params![key.queue.as_str(), key.id.0, key.generation]))
+            .map_err(|source| self.failed(source))
     }
 
     /// The result of an action, and the collector that it belongs to; `None` where there is none.
@@ -362,18 +390,18 @@ fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<(
     let transaction = connection.transaction()?;
     for change in changes {
         match change {
-            Change::Received(key) => transaction
+            Change::NotStarted(key) => transaction
                 .prepare_cached(
-                    "UPDATE action SET state = 'received', started_at = NULL
+                    "UPDATE action SET state = 'received', started_at = NULL, tries = tries + 1
                      WHERE queue = ?1 AND id = ?2 AND generation = ?3",
                 )?
                 .execute(params![key.queue.as_str(), key.id.0, key.generation])?,
-            Change::Started(key, at) => transaction
+            Change::Started(key, at, boot_id) => transaction
                 .prepare_cached(
-                    "UPDATE action SET state = 'started', started_at = ?4
+                    "UPDATE action SET state = 'started', started_at = ?4, boot_id = ?5
                      WHERE queue = ?1 AND id = ?2 AND generation = ?3",
                 )?
-                .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at)])?,
+                .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at), boot_id])?,
             Change::Finished(key, outcome) => transaction
                 .prepare_cached(
                     "UPDATE action SET state = 'finished', finished_at = ?4, ret = ?5, stdout = ?6, stderr = ?7
@@ -418,6 +446,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             earlier_ret: None,
         },
         refused: row.get(8)?,
+        boot_id: row.get(9)?,
+        tries: row.get(10)?,
+        state: parsed(row, 11, State::from_name)?,
     })
 }
 

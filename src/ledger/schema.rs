@@ -4,7 +4,7 @@
 pub(super) const VERSION: i64 = 1;
 
 /// Times are milliseconds since the epoch, UTC. `reason` is set on a row that is refused without looking at its
-/// command. `endpoint` is the URL of the collector that a generation came from: its result goes nowhere else.
+/// command. `boot_id` is the boot in which the command was to start, `tries` how often it could not be started. `endpoint` is the URL of the collector that a generation came from: its result goes nowhere else.
 pub(super) const CREATE: &str = "
 CREATE TABLE action (
     queue       TEXT    NOT NULL,
@@ -17,6 +17,8 @@ CREATE TABLE action (
     svcname     TEXT    NOT NULL,
     queued_at   TEXT,
     reason      TEXT,
+    boot_id     TEXT,
+    tries       INTEGER NOT NULL DEFAULT 0,
     received_at INTEGER NOT NULL,
     started_at  INTEGER,
     finished_at INTEGER,

@@ -71,7 +71,7 @@ fn only_the_executor_starts_processes() {
 
 #[test]
 fn only_the_edge_reads_the_clock() {
-    assert_only_in(&["SystemTime::now"], &["handler.rs", "executor/supervisor.rs", "commands/"]);
+    assert_only_in(&["SystemTime::now"], &["handler/mod.rs", "executor/supervisor.rs", "commands/"]);
 }
 
 #[test]

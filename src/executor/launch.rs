@@ -1,0 +1,205 @@
+//! The handler's side of a run: prepare it, launch its supervisor or attach to one that lives, wait for its end.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::action::ActionKey;
+use crate::action::argv::Argv;
+use crate::executor::record::{self, Record};
+use crate::executor::run::{self, Claim, RunDir};
+use crate::executor::supervisor::{self, Spec};
+
+/// How often a handler that attached looks whether the supervisor still lives. One that launched it need not look.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a supervisor may take to hand its record over.
+const OFFER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What bounds a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// It is killed when it runs longer.
+    pub timeout: Option<Duration>,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+}
+
+/// A run whose claim is made and held here: the ledger may say "started" now.
+#[derive(Debug)]
+pub struct Prepared {
+    dir: RunDir,
+    claim: File,
+    socket: UnixListener,
+}
+
+impl Prepared {
+    /// Makes the run directory of `key`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
+        let dir = RunDir::of(state, key);
+        let claim = dir.create(boot_id)?;
+        Ok(Self { socket: listen(&dir)?, claim, dir })
+    }
+
+    /// Starts the supervisor, which takes the claim over. Only after the ledger says "started".
+    ///
+    /// # Errors
+    /// When there is no process to be had: the command did not start.
+    pub fn launch(
+        self,
+        argv: &Argv,
+        environment: &BTreeMap<OsString, OsString>,
+        limits: Limits,
+        boot_id: &str,
+    ) -> io::Result<Running> {
+        let spec = Spec {
+            program: argv.program().to_string_lossy().into_owned(),
+            args: argv.args().to_vec(),
+            environment: environment
+                .iter()
+                .map(|(name, value)| (name.clone().into_vec(), value.clone().into_vec()))
+                .collect(),
+            timeout: limits.timeout,
+            kill_grace: limits.kill_grace,
+        };
+        spec.write(self.dir.path())?;
+        let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
+            .arg(supervisor::ARGUMENT)
+            .env_clear()
+            .current_dir(self.dir.path())
+            .stdin(Stdio::from(self.claim)) // our own copy of it is gone with this
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Running { dir: self.dir, socket: self.socket, child: Some(child), boot_id: boot_id.to_owned() })
+    }
+}
+
+/// A run that somebody supervises.
+#[derive(Debug)]
+pub struct Running {
+    dir: RunDir,
+    socket: UnixListener,
+    child: Option<Child>,
+    boot_id: String,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// There is a record. Once the ledger holds it, [`Told::recorded`] releases the supervisor.
+    Recorded(Box<Record>, Option<Told>),
+    /// The supervisor is gone and has left no record.
+    Vanished(Claim),
+}
+
+/// A supervisor that waits to hear that its record is in the ledger.
+#[derive(Debug)]
+pub struct Told(UnixStream);
+
+impl Told {
+    /// Tells it. If it has gone meanwhile, it has synced the record itself.
+    pub fn recorded(self) {
+        let told = self.0.into_std().and_then(|mut supervisor| supervisor.write_all(b"R"));
+        if let Err(err) = told {
+            tracing::debug!("a supervisor did not wait: {err}");
+        }
+    }
+}
+
+impl Running {
+    /// Attaches to the run of `key`, whose claim was seen to be held.
+    ///
+    /// # Errors
+    /// When its directory cannot be used.
+    pub fn attach(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
+        let dir = RunDir::of(state, key);
+        Ok(Self { socket: listen(&dir)?, dir, child: None, boot_id: boot_id.to_owned() })
+    }
+
+    /// Waits for the end. May be given up at any point: the run goes on.
+    ///
+    /// # Errors
+    /// When the run directory cannot be read.
+    pub async fn end(&mut self) -> io::Result<End> {
+        loop {
+            // The socket is there already: a supervisor that comes to its end from here on will knock. One that came to
+            // it before has left its record.
+            if self.child.is_none() {
+                match self.seen()? {
+                    End::Vanished(Claim::Held) => {}
+                    end => return Ok(end),
+                }
+            }
+            tokio::select! {
+                offer = accept(&self.socket) => {
+                    if let Ok(Some((record, told))) = offer {
+                        return Ok(End::Recorded(Box::new(record), Some(told)));
+                    }
+                }
+                () = exit(&mut self.child) => self.child = None,
+                () = sleep(LOOK_EVERY), if self.child.is_none() => {}
+            }
+        }
+    }
+
+    /// What the supervisor could not do, if it said so.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        self.dir.error()
+    }
+
+    /// What the run directory tells. The claim first: if it is free and there is no record then, there never will be.
+    fn seen(&self) -> io::Result<End> {
+        let claim = self.dir.claim(&self.boot_id)?;
+        Ok(match Record::read(self.dir.path())? {
+            Some(record) => End::Recorded(Box::new(record), None),
+            None => End::Vanished(claim),
+        })
+    }
+}
+
+/// Takes a record that a supervisor offers. `None`: it died on the way, or is not one.
+async fn accept(socket: &UnixListener) -> io::Result<Option<(Record, Told)>> {
+    let (mut supervisor, _) = socket.accept().await?;
+    let mut bytes = Vec::new();
+    let mut offered = (&mut supervisor).take(record::LIMIT);
+    match timeout(OFFER_WITHIN, offered.read_to_end(&mut bytes)).await {
+        Ok(Ok(_)) => Ok(Record::decode(&bytes).map(|record| (record, Told(supervisor)))),
+        Ok(Err(err)) => Err(err),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn exit(child: &mut Option<Child>) {
+    match child {
+        Some(child) => drop(child.wait().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Listens in a run directory. Its path may be longer than a socket's address can be: the way through the descriptor is
+/// short.
+fn listen(dir: &RunDir) -> io::Result<UnixListener> {
+    let directory = File::open(dir.path())?;
+    let socket = dir.path().join(run::SOCKET);
+    match std::fs::remove_file(&socket) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        _ => {}
+    }
+    UnixListener::bind(format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), run::SOCKET))
+}

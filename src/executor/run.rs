@@ -1,0 +1,192 @@
+//! The run directory of one generation, `STATE/runs/<queue>-<id>-<generation>/`: what its supervisor needs to know, the
+//! claim, and in the end the record.
+//!
+//! The *claim* is a file with a lock (`flock`) on it. The handler makes and locks it before the ledger says "started";
+//! the supervisor inherits the lock as its standard input and keeps it for its life. So the lock means: somebody lives
+//! who runs this, or still may. The supervisor writes the byte `X` behind the boot id before it starts the command: a
+//! free claim of this boot without it proves that the command never ran.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::action::{ActionId, ActionKey};
+
+/// The claim's name in the run directory.
+pub const CLAIM: &str = "claim";
+/// The socket on which a handler waits for the end.
+pub const SOCKET: &str = "handler";
+/// What a supervisor could not do, in words, where it has left no record.
+pub const ERROR: &str = "error";
+/// A file of this name cancels a running command; its text is the reason.
+pub const CANCEL: &str = "cancel";
+
+/// What a run's claim tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// There is none: nothing of this run is on the disk.
+    Missing,
+    /// Somebody lives who runs it, or still may.
+    Held,
+    /// Nobody lives who runs it.
+    Free {
+        /// It was made in this boot of the machine.
+        this_boot: bool,
+        /// The command may have started.
+        begun: bool,
+    },
+}
+
+/// One run's directory.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The directory of `key` below the state directory.
+    #[must_use]
+    pub fn of(state: &Path, key: ActionKey) -> Self {
+        Self { path: runs(state).join(format!("{}-{}-{}", key.queue, key.id, key.generation)) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it anew, with a claim that is held through the returned file.
+    ///
+    /// # Errors
+    /// When it cannot be made, or a run of this name is still held.
+    pub fn create(&self, boot_id: &str) -> io::Result<File> {
+        if self.claim(boot_id)? == Claim::Held {
+            return Err(io::Error::new(ErrorKind::ResourceBusy, "somebody still runs it"));
+        }
+        self.remove()?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        let mut claim =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(CLAIM))?;
+        flock(&claim, FlockOperation::NonBlockingLockExclusive)?;
+        claim.write_all(format!("{boot_id}\n").as_bytes())?;
+        Ok(claim)
+    }
+
+    /// Looks at the claim. `boot_id` is this boot's.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn claim(&self, boot_id: &str) -> io::Result<Claim> {
+        let mut file = match File::open(self.path.join(CLAIM)) {
+            Ok(file) => file,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Claim::Missing),
+            Err(err) => return Err(err),
+        };
+        // Shared, so that two who look do not see each other; given back with the close of this file.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => return Ok(Claim::Held),
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        let (claimed_in, begun) = text.split_once('\n').unwrap_or((&text, ""));
+        Ok(Claim::Free { this_boot: claimed_in == boot_id, begun: !begun.is_empty() })
+    }
+
+    /// What the supervisor could not do, if it said so.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        let mut text = String::new();
+        File::open(self.path.join(ERROR)).ok()?.take(1024).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// Kills the process group of the command, if its leader, as the supervisor has noted it, is still that process and
+    /// not another one with its number.
+    ///
+    /// # Errors
+    /// When it is there and cannot be killed.
+    pub fn kill_command(&self) -> io::Result<()> {
+        let text = match fs::read_to_string(self.path.join(CLAIM)) {
+            Ok(text) => text,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(err),
+        };
+        let Some((pid, start)) = text.split_once("\nX").and_then(|(_, leader)| leader.trim_end().split_once(' '))
+        else {
+            return Ok(());
+        };
+        let Some(leader) = pid.parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
+        // The descriptor pins the process: whoever has its number now, and the same start time, is it. Kernels before
+        // 5.3 have none, and leave a moment in which the number could change hands.
+        let _pinned = match pidfd_open(leader, PidfdFlags::empty()) {
+            Ok(pinned) => Some(pinned),
+            Err(Errno::NOSYS) => None,
+            Err(_) => return Ok(()),
+        };
+        if start_time(leader).is_none_or(|now| now != start) {
+            return Ok(());
+        }
+        match kill_process_group(leader, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Removes it with everything in it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// When a process was started, in the kernel's ticks since boot, as text.
+#[must_use]
+pub fn start_time(pid: Pid) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name, in parentheses, may hold anything; the 20th field behind it is the start time.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// Every run directory below the state directory.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn all(state: &Path) -> io::Result<Vec<(ActionKey, RunDir)>> {
+    let entries = match fs::read_dir(runs(state)) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(err),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Some(key) = entry.file_name().to_str().and_then(key) {
+            found.push((key, RunDir { path: entry.path() }));
+        }
+    }
+    Ok(found)
+}
+
+fn runs(state: &Path) -> PathBuf {
+    state.join("runs")
+}
+
+/// The key in a directory's name. An id may be negative.
+fn key(name: &str) -> Option<ActionKey> {
+    let (queue, rest) = name.split_once('-')?;
+    let (id, generation) = rest.rsplit_once('-')?;
+    Some(ActionKey { queue: queue.parse().ok()?, id: ActionId(id.parse().ok()?), generation: generation.parse().ok()? })
+}

@@ -1,0 +1,91 @@
+//! Recovery: what the last handler, or the last boot, left. It is the same walk through the states, begun in the middle.
+
+use std::time::Duration;
+
+use super::{Handler, svcname};
+use crate::action::ActionKey;
+use crate::action::admission::State;
+use crate::action::outcome::{Ended, Outcome};
+use crate::error::Error;
+use crate::executor::record::Record as EndRecord;
+use crate::executor::run::{self, Claim, RunDir};
+use crate::handler::run::{said_finished, without_output};
+use crate::ledger::{Change, Record};
+use crate::telemetry::log;
+
+impl Handler<'_> {
+    /// Decides about every action that the ledger says was started: its record is there → finished; somebody still
+    /// holds its claim → it stays started, and this handler will attach; the claim proves that it never ran → it waits
+    /// again; otherwise nobody knows, and it is never run again by itself.
+    pub(super) fn recover(&mut self) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        for record in self.ledger.in_state(State::Started)? {
+            let dir = RunDir::of(self.state, record.key);
+            // The claim first: if it is free and there is no record then, there never will be.
+            let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
+            if let Some(end) = EndRecord::read(dir.path()).map_err(Error::Run)? {
+                changes.push(recorded(&record, end));
+                continue;
+            }
+            // Another boot proves nothing: what was written may never have reached the disk.
+            let same_boot = record.boot_id.as_ref() == Some(&self.boot_id);
+            match claim {
+                Claim::Held => {}
+                Claim::Free { this_boot: true, begun: false } if same_boot => {
+                    changes.push(Change::NotStarted(record.key));
+                }
+                _ => {
+                    if same_boot {
+                        self.kill_what_is_left(record.key);
+                    }
+                    let why = "the supervisor or the machine went down while it ran, and its end was not seen";
+                    changes.push(Change::Finished(record.key, self.interrupted(&record, why)));
+                }
+            }
+        }
+        self.ledger.commit(&changes)?;
+        self.sweep()
+    }
+
+    /// Says that an action's end was not seen, and gives the result that tells it.
+    pub(super) fn interrupted(&self, record: &Record, why: &str) -> Outcome {
+        let key = record.key;
+        tracing::warn!(
+            message_id = log::INTERRUPTED,
+            action_id = key.id.0,
+            action_queue = key.queue.as_str(),
+            action_generation = key.generation,
+            svcname = svcname(record),
+            "{key} was interrupted: {why}: {}",
+            self.in_words(record)
+        );
+        without_output(&Ended::Interrupted(why.to_owned()))
+    }
+
+    /// Ends what a killed supervisor has left of its command's process group.
+    pub(super) fn kill_what_is_left(&self, key: ActionKey) {
+        if let Err(err) = RunDir::of(self.state, key).kill_command() {
+            tracing::warn!("{key}: cannot end what is left of its command: {err}");
+        }
+    }
+
+    /// Removes run directories that belong to no action any more: a crash came between a result's acceptance and the
+    /// removal of its run.
+    fn sweep(&self) -> Result<(), Error> {
+        for (key, dir) in run::all(self.state).map_err(Error::Run)? {
+            if !self.ledger.is_open(key)? && dir.claim(&self.boot_id).map_err(Error::Run)? != Claim::Held {
+                self.forget_run(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a record says.
+fn recorded(record: &Record, end: EndRecord) -> Change {
+    let Some(ended) = end.ended else { return Change::NotStarted(record.key) };
+    let duration = Duration::from_micros(end.duration_usec);
+    said_finished(record, ended.ret(), ended.reason().as_deref(), duration);
+    let outcome = Outcome { ret: ended.ret(), stdout: end.stdout, stderr: end.stderr, ended_at: end.ended_at };
+    Change::Finished(record.key, outcome)
+}
