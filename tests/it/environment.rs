@@ -178,3 +178,24 @@ fn secrets_of_a_command_are_not_said(dialect: Dialect) {
     assert_eq!(world.result(id).1, "done\n");
     world.check();
 }
+
+both!(q_says_only_what_is_wrong);
+fn q_says_only_what_is_wrong(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.enqueue("echo done exit 1");
+    assert_eq!(world.node.handler().arg("-q").run().exits(0).stderr, "");
+    world.collector.down();
+    world.node.handler().arg("-q").run().exits(75).says("cannot connect");
+}
+
+both!(
+    #[ignore = "-vv shows no headers and no bodies yet"]
+    vv_shows_every_exchange_without_its_secrets
+);
+fn vv_shows_every_exchange_without_its_secrets(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.enqueue("echo done");
+    let ended = world.node.handler().arg("-vv").run();
+    ended.exits(0).says(&world.collector.url()).says("POST").says("<redacted>");
+    ended.says("200").says("echo done");
+}

@@ -225,13 +225,26 @@ fn an_agent_of_1_x_has_two_programs(dialect: Dialect) {
     world.check();
 }
 
-both!(a_thousand_actions_are_all_run_once);
-fn a_thousand_actions_are_all_run_once(dialect: Dialect) {
+both!(three_hundred_actions_are_all_run_once);
+fn three_hundred_actions_are_all_run_once(dialect: Dialect) {
     let world = World::new(dialect);
     world.node.install_script("om", "#!/bin/true\n");
-    let ids: Vec<_> = (0..1000).map(|_| world.enqueue("x")).collect();
+    let ids: Vec<_> = (0..300).map(|_| world.enqueue("x")).collect();
     world.run().exits(0);
     assert!(ids.iter().all(|id| world.collector.row(*id).ret == Some(0)));
-    assert_eq!(world.collector.count(Call::Report), 1000);
+    assert_eq!(world.collector.count(Call::Report), 300);
+    world.check();
+}
+
+both!(the_program_may_be_replaced_by_what_it_runs);
+fn the_program_may_be_replaced_by_what_it_runs(dialect: Dialect) {
+    let world = World::new(dialect);
+    let upgrade = world.enqueue("remove bin/opensvc-actions echo upgraded");
+    let next = world.enqueue("echo next daemon gate");
+    let mut gate = world.node.gate("gate");
+    world.run().exits(0);
+    assert_eq!([upgrade, next].map(|id| world.result(id).1), ["upgraded\n", "next\n"]);
+    gate.open();
+    assert_eq!(world.node.wait_for_mark("daemon-end").words, ["0"]);
     world.check();
 }

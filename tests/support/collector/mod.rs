@@ -173,6 +173,14 @@ impl Collector {
         self.shared.change(|state| state.row_mut(id).status = status);
     }
 
+    /// The row is as it was before it was ever handed out: the database is from yesterday.
+    pub(crate) fn restore(&self, id: i64) {
+        self.shared.change(|state| {
+            let row = state.row_mut(id);
+            (row.status, row.ret, row.stdout, row.stderr) = ('N', None, None, None);
+        });
+    }
+
     /// From now on the row is older than the time in which a sent row is not sent again.
     pub(crate) fn age(&self, id: i64) {
         self.shared.change(|state| state.row_mut(id).old = true);
