@@ -10,7 +10,7 @@ use crate::support::node::is_alive;
 use crate::support::world::World;
 use crate::support::{Dialect, both};
 
-/// CONTRACT §4 says five seconds; the rest is for machines that are busy.
+/// Five seconds are promised; the rest is for machines that are busy.
 const GONE_WITHIN: Duration = Duration::from_secs(5 + 5);
 
 fn interrupted() -> Allowed {

@@ -36,7 +36,7 @@ fn each_does_what_it_says(dialect: Dialect) {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     // They wait more than they work.
     thread::scope(|scope| {
-        for _ in 0..3 {
+        for _ in 0..6 {
             scope.spawn(|| {
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::SeqCst)) {
                     if let Err(failure) = check(file, dialect) {
