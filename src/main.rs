@@ -21,8 +21,7 @@ fn main() -> ExitCode {
             return if supervisor::run() { Exit::Ok } else { Exit::Unavailable }.into();
         }
         Some(argument) if argument == drain::ARGUMENT => {
-            drain::run();
-            return Exit::Ok.into();
+            return if drain::run() { Exit::Ok } else { Exit::Usage }.into();
         }
         _ => {}
     }
@@ -34,6 +33,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(err) => return usage(&err),
     };
+    if activation.as_ref().is_ok_and(|activation| activation.by_inetd) {
+        service::mute();
+    }
     service::ready();
     log::init(log::Options {
         verbose: cli.global.verbose,

@@ -78,6 +78,7 @@ impl Prepared {
         };
         spec.write(self.dir.path())?;
         let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
+            .arg0("opensvc-actions") // what people see in a list of processes
             .arg(supervisor::ARGUMENT)
             .env_clear()
             .current_dir(self.dir.path())

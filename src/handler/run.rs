@@ -211,7 +211,13 @@ impl Handler<'_> {
         let end = tokio::select! {
             end = running.end() => end.map_err(Error::Run)?,
             () = self.stop.now() => {
-                tracing::warn!("{key} goes on without its handler: {what}");
+                tracing::warn!(
+                    action_id = key.id.0,
+                    action_queue = key.queue.as_str(),
+                    action_generation = key.generation,
+                    svcname = svcname(record),
+                    "{key} goes on without its handler: {what}"
+                );
                 return Ok(Ran::Left);
             }
             never = long_run => never,
