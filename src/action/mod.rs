@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod argv;
+pub mod name;
 pub mod outcome;
 pub mod output;
 pub mod redact;

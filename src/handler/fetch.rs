@@ -1,10 +1,11 @@
 //! Fetching: ask a queue, record what is new, tell the collector that we hold it.
 
-use super::{Handler, Progress, timestamp};
+use super::{Handler, Progress, now, timestamp};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
+use crate::ledger::contact::Contact;
 use crate::telemetry::{log, service};
 
 impl Handler<'_> {
@@ -16,7 +17,7 @@ impl Handler<'_> {
         let mut news = false;
         for index in 0..self.collectors.len() {
             let queue = self.collectors[index].queue();
-            if self.stop.is_asked() || progress.not_fetched.contains(&queue) {
+            if self.stop.is_asked() || progress.not_fetched.contains(&queue) || self.is_paused(progress)? {
                 continue;
             }
             service::status(&format!("fetching {queue}"));
@@ -29,6 +30,7 @@ impl Handler<'_> {
                     }
                     let err = Error::from(err);
                     tracing::error!("{}", err.report());
+                    remembered(Contact::failed(self.state, queue, now(), &err.report()));
                     progress.fetched = progress.fetched.and(err.exit());
                 }
                 Err(err) => return Err(err),
@@ -41,6 +43,7 @@ impl Handler<'_> {
         let collector = &self.collectors[index];
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
         let Some(batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
+        remembered(Contact::made(self.state, queue, now()));
         tracing::debug!("{queue}: {} rows", batch.actions.len() + batch.malformed.len());
         for unusable in &batch.unusable {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
@@ -76,5 +79,12 @@ impl Handler<'_> {
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())
+    }
+}
+
+/// What is remembered about contacts is for people: nothing depends on it.
+fn remembered(written: std::io::Result<()>) {
+    if let Err(err) = written {
+        tracing::debug!("cannot remember the last contact: {err}");
     }
 }

@@ -51,12 +51,12 @@ impl Handler<'_> {
         // What an earlier run left goes out beside the first command.
         let mut pending = Pending { to_post: self.finished()?, ..Pending::default() };
         while let Some(record) = waiting.pop_front() {
-            if self.stop.is_asked() {
+            if self.stop.is_asked() || (record.state == State::Received && self.is_paused(progress)?) {
                 break;
             }
             let running = match self.start(&record, &mut pending).await? {
                 Begun::Running(running) => running,
-                Begun::Refused => continue,
+                Begun::Over => continue,
                 Begun::Failed(reason) => {
                     self.not_started(&record, reason, &mut pending)?;
                     continue;
@@ -82,22 +82,23 @@ impl Handler<'_> {
         if progress.done > 0 {
             progress.unreachable.clear(); // it may be back: time has passed
         }
-        self.commit(&mut pending)
+        self.commit(&mut pending).map(drop)
     }
 
-    /// Makes what is pending durable, and tells who waits for that.
-    fn commit(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        self.commit_changes(&pending.changes)?;
+    /// Makes what is pending durable, and tells who waits for that. Returns the actions that must not start after all.
+    fn commit(&mut self, pending: &mut Pending) -> Result<Vec<ActionKey>, Error> {
+        let not_to_start = self.commit_changes(&pending.changes)?;
         pending.to_post.extend(pending.changes.drain(..).filter_map(|change| change.finished()));
         pending.told.drain(..).for_each(Told::recorded);
-        Ok(())
+        Ok(not_to_start)
     }
 
     /// Makes changes durable. What is reported needs its run directory no more.
-    pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<(), Error> {
-        self.ledger.commit(changes)?;
+    /// Returns the actions that must not start after all.
+    pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
+        let not_to_start = self.ledger.commit(changes)?;
         changes.iter().filter_map(Change::reported).for_each(|key| self.forget_run(key));
-        Ok(())
+        Ok(not_to_start)
     }
 
     /// Starts an action's command, or attaches to it if it runs already.
@@ -116,19 +117,29 @@ impl Handler<'_> {
             return Ok(Begun::Running(Box::new(running)));
         }
         self.acknowledge_at_start(record).await;
-        let argv = match self.argv(record) {
+        // The run directory may be that of an earlier try, which was cancelled when its command had not begun yet.
+        let argv = if RunDir::of(self.state, key).is_cancelled() {
+            Err(Ended::Cancelled(None))
+        } else {
+            self.argv(record).map_err(Ended::Refused)
+        };
+        let argv = match argv {
             Ok(argv) => argv,
-            Err(reason) => {
-                let ended = Ended::Refused(reason);
+            Err(ended) => {
                 said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
                 pending.changes.push(Change::Finished(key, without_output(&ended)));
-                return Ok(Begun::Refused);
+                return Ok(Begun::Over);
             }
         };
         let prepared = Prepared::new(self.state, key, &self.boot_id).map_err(Error::Run)?;
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
-        self.commit(pending)?;
+        if self.commit(pending)?.contains(&key) {
+            let ended = Ended::Cancelled(None); // meanwhile, by a person: the ledger has the result
+            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+            pending.to_post.push(key);
+            return Ok(Begun::Over);
+        }
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
         tracing::info!(
@@ -157,7 +168,6 @@ impl Handler<'_> {
     /// An action whose command could not be started waits for a better moment; after some tries that is its result.
     fn not_started(&mut self, record: &Record, reason: String, pending: &mut Pending) -> Result<(), Error> {
         let key = record.key;
-        self.forget_run(key);
         if record.tries + 1 < START_TRIES {
             pending.changes.push(Change::NotStarted(key));
             self.commit(pending)?;
@@ -248,7 +258,8 @@ impl Handler<'_> {
 /// What became of the attempt to start an action.
 enum Begun {
     Running(Box<Running>),
-    Refused,
+    /// It is not to run, and has its result.
+    Over,
     Failed(String),
 }
 

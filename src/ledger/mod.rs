@@ -3,14 +3,18 @@
 //! Every change that something outside depends on is committed, and synced, before that something happens: an action
 //! before the collector hears that we hold it, its start before its command runs, its result before it is posted.
 
+pub mod contact;
+pub mod orders;
+pub mod pause;
 mod schema;
+pub mod view;
 
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use crate::action::admission::{Evidence, Older, State, Verdict, admit, is_same_action};
 use crate::action::outcome::Outcome;
@@ -19,6 +23,8 @@ use crate::action::{ActionId, ActionKey, Batch, Queue, QueuedAction, RowStatus};
 
 /// Reported actions that are kept for their history and to recognise rows that are sent again.
 const HISTORY: i64 = 100_000;
+/// How long one waits for another process that is just writing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,22 @@ pub enum LedgerError {
         found: i64,
         /// The newest format known here.
         known: i64,
+    },
+    /// It cannot even be looked for.
+    #[error("cannot look for the ledger {}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An older program wrote it, and only a handler may bring it up to date.
+    #[error("the ledger {} has the old format {found}: the next run of the handler brings it up to date", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
     },
     /// SQLite says no: damage, a full disk, a read-only file system.
     #[error("cannot use the ledger {}", path.display())]
@@ -167,11 +189,12 @@ impl Ledger {
             .map_err(|source| LedgerError::Sqlite { path, source })
     }
 
-    /// Makes all `changes` durable, with one sync for all of them.
+    /// Makes all `changes` durable, with one sync for all of them. Returns the actions among those to be started that
+    /// must not start: somebody has cancelled them meanwhile, see [`orders`].
     ///
     /// # Errors
     /// When they cannot be written; none of them is recorded then.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
+    pub fn commit(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, LedgerError> {
         let path = self.path.clone();
         commit(&mut self.connection, changes).map_err(|source| LedgerError::Sqlite { path, source })
     }
@@ -252,7 +275,7 @@ impl Ledger {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // People may read and cancel beside us: wait for them a little rather than fail.
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A process that ends need not copy the log into the database: that would be two more syncs for each wake-up.
@@ -267,7 +290,8 @@ fn receive(
     batch: Batch,
     now: Timestamp,
 ) -> rusqlite::Result<Admitted> {
-    let transaction = connection.transaction()?;
+    // Immediate: a cancellation that is committed between its first read and its first write would make it fail.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut admitted = Admitted::default();
     for row in batch.actions {
         admit_row(&transaction, &mut admitted, queue, endpoint, &row, None, now)?;
@@ -383,13 +407,14 @@ fn supersede(transaction: &Transaction<'_>, key: ActionKey, now: Timestamp) -> r
         .map(drop)
 }
 
-fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
+fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<Vec<ActionKey>> {
+    let mut not_to_start = Vec::new();
     if changes.is_empty() {
-        return Ok(());
+        return Ok(not_to_start);
     }
-    let transaction = connection.transaction()?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for change in changes {
-        match change {
+        let rows = match change {
             Change::NotStarted(key) => transaction
                 .prepare_cached(
                     "UPDATE action SET state = 'received', started_at = NULL, tries = tries + 1
@@ -399,13 +424,13 @@ fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<(
             Change::Started(key, at, boot_id) => transaction
                 .prepare_cached(
                     "UPDATE action SET state = 'started', started_at = ?4, boot_id = ?5
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
+                     WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND state = 'received'",
                 )?
                 .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at), boot_id])?,
             Change::Finished(key, outcome) => transaction
                 .prepare_cached(
                     "UPDATE action SET state = 'finished', finished_at = ?4, ret = ?5, stdout = ?6, stderr = ?7
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
+                     WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND state IN ('received', 'started')",
                 )?
                 .execute(params![
                     key.queue.as_str(),
@@ -423,8 +448,12 @@ fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<(
                 )?
                 .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at)])?,
         };
+        if let (0, Change::Started(key, ..)) = (rows, change) {
+            not_to_start.push(*key);
+        }
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(not_to_start)
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
