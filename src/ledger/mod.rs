@@ -207,7 +207,7 @@ impl Ledger {
         let read = || {
             let mut query = self.connection.prepare_cached(
                 "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, boot_id, tries, state
-                 FROM action WHERE state = ?1 ORDER BY rowid",
+                 FROM action WHERE state = ?1 AND state <> 'reported' ORDER BY rowid",
             )?;
             let rows = query.query_map([state.as_str()], record)?;
             rows.collect::<rusqlite::Result<_>>()

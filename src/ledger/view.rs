@@ -66,6 +66,9 @@ pub struct View {
 const ENTRY: &str = "queue, id, generation, state, endpoint, command, svc_id, svcname, queued_at, reason, boot_id,
                      received_at, started_at, finished_at, reported_at, ret";
 
+/// What the index of open actions is about: only a query that says it finds them without reading all others.
+const OPEN: &str = "state <> 'reported'";
+
 impl View {
     /// Opens the ledger in the state directory. `None`: there is none, since no handler has worked on this node yet.
     ///
@@ -83,15 +86,15 @@ impl View {
         called(&self.connection, name).map_err(|source| self.failed(source))
     }
 
-    /// The actions in `state`, in the order in which they were received.
+    /// The actions in `state`, one of those before the last, in the order in which they were received.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn in_state(&self, state: State) -> Result<Vec<Entry>, LedgerError> {
         let read = || {
-            let mut query = self
-                .connection
-                .prepare(&format!("SELECT {ENTRY} FROM action WHERE state = ?1 ORDER BY received_at, rowid"))?;
+            let mut query = self.connection.prepare(&format!(
+                "SELECT {ENTRY} FROM action WHERE state = ?1 AND {OPEN} ORDER BY received_at, rowid"
+            ))?;
             let rows = query.query_map([state.as_str()], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };

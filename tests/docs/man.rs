@@ -31,11 +31,18 @@ fn render() -> String {
     page.push_str(".SH COMMANDS\n");
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
-        writeln!(page, ".TP\n\\fB{}\\fR\n{}", roff(subcommand.get_name()), roff(&about)).unwrap();
+        let operands: String = subcommand
+            .get_positionals()
+            .map(|operand| format!(" \\fI{}\\fR", roff(operand.get_id().as_str()).to_uppercase()))
+            .collect();
+        writeln!(page, ".TP\n\\fB{}\\fR{operands}\n{}", roff(subcommand.get_name()), roff(&about)).unwrap();
         for option in subcommand.get_arguments().filter(|argument| !argument.is_global_set()) {
             let Some(long) = option.get_long().filter(|long| *long != "help" && *long != "version") else { continue };
             let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-            writeln!(page, ".RS\n.TP\n\\fB\\-\\-{}\\fR\n{}\n.RE", roff(long), roff(&help)).unwrap();
+            let takes_value = option.get_action().takes_values();
+            let value = option.get_value_names().filter(|_| takes_value).and_then(|names| names.first());
+            let value = value.map_or_else(String::new, |name| format!(" \\fI{}\\fR", roff(name)));
+            writeln!(page, ".RS\n.TP\n\\fB\\-\\-{}\\fR{value}\n{}\n.RE", roff(long), roff(&help)).unwrap();
         }
     }
     let sections = fs::read_to_string(page_path().with_extension("8.sections")).unwrap();
