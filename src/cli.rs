@@ -28,7 +28,7 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Move every file under DIR: DIR/etc, DIR/var/actions, DIR/run
+    /// Move every file under DIR: DIR/etc, DIR/var/actions
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Read FILE instead of actions.toml and its drop-ins
@@ -65,7 +65,7 @@ pub enum Command {
     /// Skip a waiting action or stop a running one; the collector is told 130, cancelled
     Cancel {
         /// The action: 628, rpc:628 or rpc:628.2 (queue, id, generation); a short form has to fit only one
-        #[arg(allow_negative_numbers = true)]
+        #[arg(value_name = "ID", allow_negative_numbers = true)]
         id: ActionName,
     },
     /// Take no new actions, over a reboot too, until told to resume; a running one goes on, results still go out
@@ -103,7 +103,7 @@ pub struct History {
 #[command(group = ArgGroup::new("stream").args(["stdout", "stderr"]))]
 pub struct Show {
     /// The action: 628, rpc:628 or rpc:628.2 (queue, id, generation); a short form has to fit only one
-    #[arg(allow_negative_numbers = true)]
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
     pub id: ActionName,
     /// Print what it wrote to standard output, and nothing else
     #[arg(long)]

@@ -93,8 +93,8 @@ impl Handler<'_> {
         Ok(not_to_start)
     }
 
-    /// Makes changes durable. What is reported needs its run directory no more.
-    /// Returns the actions that must not start after all.
+    /// Makes changes durable. What is reported needs its run directory no more. Returns the actions
+    /// that must not start after all.
     pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
         let not_to_start = self.ledger.commit(changes)?;
         changes.iter().filter_map(Change::reported).for_each(|key| self.forget_run(key));
@@ -202,7 +202,13 @@ impl Handler<'_> {
         let end = tokio::select! {
             end = running.end() => end.map_err(Error::Run)?,
             () = self.stop.now() => {
-                tracing::warn!("{key} goes on without its handler: {what}");
+                tracing::warn!(
+                    action_id = key.id.0,
+                    action_queue = key.queue.as_str(),
+                    action_generation = key.generation,
+                    svcname = svcname(record),
+                    "{key} goes on without its handler: {what}"
+                );
                 return Ok(Ran::Left);
             }
             never = long_run => never,
@@ -210,7 +216,8 @@ impl Handler<'_> {
         Ok(match end {
             End::Recorded(record_of_end, told) => ended(record, *record_of_end, told),
             End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
-                Ran::NotStarted("its supervisor died before it could start".to_owned())
+                let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
+                Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
             End::Vanished(_) => {
                 self.kill_what_is_left(key);
