@@ -100,6 +100,9 @@ pub enum Error {
     /// What it printed is not known before it has ended.
     #[error("{0} has not ended yet")]
     NotEnded(ActionKey),
+    /// What it printed is not there any more.
+    #[error("the output of {0} is no longer kept here")]
+    NotKept(ActionKey),
     /// No agent is installed.
     #[error(transparent)]
     Agent(#[from] NoAgent),
@@ -135,6 +138,7 @@ impl Error {
             | Self::Lock(_)
             | Self::Ledger(_)
             | Self::Pause(_)
+            | Self::NotKept(_)
             | Self::State(_)
             | Self::Agent(_)
             | Self::Run(_)

@@ -90,10 +90,12 @@ fn cancel(state: &Path, orders: &Orders, key: ActionKey) -> Result<Cancelled, Er
                 Err(err) => return Err(Error::Run(err)),
             },
             // It may have ended of it, or by itself in the same moment.
-            State::Finished | State::Reported if told && entry.ret == Some(outcome.ret) => {
+            _ if told && entry.ret == Some(outcome.ret) => {
                 return Ok(Cancelled::Running);
             }
-            State::Finished | State::Reported => return too_late(&what_became_of(&entry)),
+            State::Finished | State::Reported | State::Superseded | State::Expired => {
+                return too_late(&what_became_of(&entry));
+            }
         }
     }
 }
@@ -104,7 +106,7 @@ fn is_still(orders: &Orders, key: ActionKey, state: State) -> Result<bool, Error
 
 fn what_became_of(entry: &Entry) -> String {
     match (entry.ret, entry.state) {
-        (None, _) => "a newer action has taken its place".to_owned(),
+        (None, _) | (_, State::Superseded) => "a newer action has taken its place".to_owned(),
         (Some(ret), State::Reported) => format!("it has ended with {ret}, and the collector knows"),
         (Some(ret), _) => format!("it has ended with {ret}, which is about to be reported"),
     }

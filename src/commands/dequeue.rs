@@ -11,8 +11,7 @@ use crate::commands::{load, require_root};
 use crate::config::{Network, Paths, Settings};
 use crate::error::{Error, Exit};
 use crate::executor::{agent, boot, environment};
-use crate::handler::Handler;
-use crate::ledger::Ledger;
+use crate::handler::{Handler, open_ledger};
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
 use crate::wake::lock::{RunLock, WakeFiles};
@@ -214,7 +213,7 @@ impl Run<'_> {
             state: &self.paths.state,
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
-            ledger: Ledger::open(&self.paths.state)?,
+            ledger: open_ledger(&self.paths.state)?,
             wake,
             lock,
             rings: self.rings,

@@ -22,14 +22,15 @@ pub fn run(global: &Global, options: &Show) -> Result<Exit, Error> {
     let unknown = || Error::from(NameError::Unknown(options.id));
     let view = View::open(&paths(global).state)?.ok_or_else(unknown)?;
     let key = options.id.only_one_of(view.called(options.id)?)?;
-    // Output first: what has ended between the two looks is shown as still running, and never an end without output.
-    let output = view.output(key)?;
+    let entry = view.entry(key)?.ok_or_else(unknown)?;
+    // What ends between the two looks is shown as it was.
+    let output = if entry.ret.is_some() { view.output(key)? } else { None };
     if options.stdout || options.stderr {
-        let (stdout, stderr) = output.ok_or(Error::NotEnded(key))?;
+        let missing = if entry.ret.is_some() { Error::NotKept(key) } else { Error::NotEnded(key) };
+        let (stdout, stderr) = output.ok_or(missing)?;
         let stream = if options.stdout { stdout } else { stderr };
         return print(|out| out.write_all(stream.as_bytes()));
     }
-    let entry = view.entry(key)?.ok_or_else(unknown)?;
     print(|out| if global.json { document(out, &entry, output) } else { story(out, &entry, output) })
 }
 
@@ -52,9 +53,12 @@ fn story(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) 
     let mut line = |what: &str, value: Option<String>| {
         rows.extend(value.map(|value| [what.to_owned(), printable(&value)]));
     };
-    let superseded = entry.state == State::Reported && entry.ret.is_none();
+    let complete = match entry.state {
+        State::Superseded | State::Expired => entry.state.as_str(),
+        _ => "reported",
+    };
     line("action", Some(entry.key.to_string()));
-    line("state", Some(if superseded { "superseded" } else { entry.state.as_str() }.to_owned()));
+    line("state", Some(entry.state.as_str().to_owned()));
     line("service", none_if_empty(&entry.svcname).map(str::to_owned));
     line("service id", none_if_empty(&entry.svc_id).map(str::to_owned));
     line("command", Some(entry.command.clone()));
@@ -66,10 +70,13 @@ fn story(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) 
         entry.started_at.map_or_else(String::new, |started| format!(", after {}", length(ended.since(started))))
     };
     line("ended", entry.finished_at.map(|ended| when(ended) + &took(ended)));
-    line(if superseded { "superseded" } else { "reported" }, entry.reported_at.map(when));
+    line(complete, entry.reported_at.map(when));
     line("result", entry.ret.map(|ret| ret.to_string()));
     line("reason", why(entry, output.as_ref()));
     table(out, "", &rows)?;
+    if output.is_none() && entry.ret.is_some() {
+        writeln!(out, "\nIts output is no longer kept here.")?;
+    }
     let (stdout, stderr) = output.unwrap_or_default();
     for (name, stream) in [("standard output", stdout), ("standard error", stderr)] {
         if !stream.is_empty() {

@@ -29,7 +29,9 @@ pub use error::ConfigError;
 pub use network::Network;
 pub use paths::Paths;
 pub use secret::Secret;
-pub use settings::{Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Settings, Tls, Wake};
+pub use settings::{
+    Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings, Tls, Wake,
+};
 
 #[cfg(test)]
 mod tests;

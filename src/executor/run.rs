@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::action::state::Trace;
 use crate::action::{ActionId, ActionKey};
 use crate::executor::record;
 
@@ -41,6 +42,19 @@ pub enum Claim {
         /// The command may have started.
         begun: bool,
     },
+}
+
+impl Claim {
+    /// What it proves.
+    #[must_use]
+    pub const fn trace(self) -> Trace {
+        match self {
+            Self::Held => Trace::Lives,
+            Self::Free { this_boot: true, begun: false } => Trace::NeverBegan,
+            Self::Free { this_boot: true, begun: true } => Trace::Lost,
+            Self::Free { this_boot: false, .. } | Self::Missing => Trace::Nothing,
+        }
+    }
 }
 
 /// One run's directory.

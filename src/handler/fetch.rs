@@ -14,6 +14,11 @@ impl Handler<'_> {
         if self.agent.is_err() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
+        if let Err(err) = self.ledger.hold_reserve() {
+            tracing::error!("{}", Error::from(err).report());
+            progress.lasting = progress.lasting.and(Exit::Unavailable);
+            return Ok(false);
+        }
         let mut news = false;
         for index in 0..self.collectors.len() {
             let queue = self.collectors[index].queue();
@@ -49,7 +54,7 @@ impl Handler<'_> {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
             progress.lasting = progress.lasting.and(Exit::Data);
         }
-        let admitted = self.ledger.receive(queue, endpoint, batch, timestamp())?;
+        let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
         for key in &admitted.new {
             tracing::debug!(
                 message_id = log::RECEIVED,
@@ -61,10 +66,10 @@ impl Handler<'_> {
         }
         if !admitted.report_first.is_empty() {
             // A redo takes their place: the old result is posted now or never.
-            self.post(&admitted.report_first, progress).await?;
-            let given_up: Vec<_> =
-                admitted.report_first.iter().map(|key| Change::Reported(*key, timestamp())).collect();
-            self.commit_changes(&given_up)?;
+            let mut changes = self.post(&admitted.report_first, progress).await?;
+            // What was accepted is not touched by this.
+            changes.extend(admitted.report_first.iter().map(|key| Change::Superseded(*key, timestamp())));
+            self.commit_changes(&changes)?;
         }
         let collector = &self.collectors[index];
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {

@@ -7,6 +7,8 @@ mod recover;
 mod report;
 mod run;
 
+pub use recover::open_ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
@@ -97,6 +99,11 @@ impl Handler<'_> {
             if self.listening {
                 self.rings.hush().await;
             }
+            if let Error::Ledger(err) = &err {
+                if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
+                    tracing::error!("{}", Error::from(err).report());
+                }
+            }
         }
         if self.stop.is_asked() {
             tracing::info!("told to stop; what is left waits for the next start");
@@ -140,8 +147,9 @@ impl Handler<'_> {
             self.wake.take_mark()?;
             self.rings.take();
             let news = self.fetch_all(progress).await?;
-            self.run_waiting(progress).await?;
-            self.report_finished(progress).await?;
+            let ran = self.run_waiting(progress).await;
+            // Whatever went wrong, what is finished is reported as far as possible.
+            self.report_finished(progress).await.and(ran)?;
             if self.stop.is_asked() {
                 return Ok(());
             }
@@ -161,7 +169,7 @@ impl Handler<'_> {
             progress.not_fetched.clear();
             progress.unreachable.clear();
         }
-        self.ledger.prune()?;
+        self.forget_old()?;
         tracing::debug!("done: {} actions, {} notifications", progress.done, self.rings.count());
         Ok(())
     }

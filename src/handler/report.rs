@@ -11,6 +11,7 @@ use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
+use crate::ledger::retention::Bounds;
 use crate::telemetry::log;
 
 /// How the last line of stderr begins when a result is ours and not the command's.
@@ -21,11 +22,23 @@ impl Handler<'_> {
     pub(super) async fn report_finished(&mut self, progress: &mut Progress) -> Result<(), Error> {
         progress.posted = Exit::Ok;
         let finished = self.finished()?;
+        let mut recorded = Ok(());
         for some in finished.chunks(100) {
             let posted = self.post(some, progress).await?;
-            self.commit_changes(&posted)?;
+            // A full disk holds no result back: what cannot be recorded is posted once more later.
+            recorded = recorded.and(self.commit_changes(&posted).map(drop));
         }
-        Ok(())
+        recorded
+    }
+
+    /// Forgets what has been kept long enough.
+    pub(super) fn forget_old(&mut self) -> Result<(), Error> {
+        let retention = &self.settings.retention;
+        for key in self.ledger.expire(retention, timestamp())? {
+            tracing::error!("{key}: its result was not accepted within {:?} and is given up", retention.unreported);
+            self.forget_run(key);
+        }
+        Ok(self.ledger.prune(retention, Bounds::default(), timestamp())?)
     }
 
     /// Every result that no collector has accepted yet, in the order of their actions.
@@ -53,7 +66,8 @@ impl Handler<'_> {
                 *exit = exit.and(Exit::TempFail);
                 continue;
             };
-            if collector.endpoint() != endpoint {
+            // Where the ledger was lost, nobody knows any more which collector it was.
+            if !endpoint.is_empty() && collector.endpoint() != endpoint {
                 tracing::warn!("{key}: its result belongs to {endpoint}, which is not configured any more");
                 *exit = exit.and(Exit::TempFail);
                 continue;

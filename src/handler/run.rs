@@ -1,6 +1,7 @@
 //! Running: one command after the other, each under its supervisor, each result reported while the next command runs.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,12 +11,13 @@ use crate::action::admission::State;
 use crate::action::argv::{Argv, argv};
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
+use crate::action::state::Next;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
 use crate::error::Error;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::record::Record as EndRecord;
-use crate::executor::run::{Claim, RunDir};
+use crate::executor::run::RunDir;
 use crate::ledger::{Change, Record};
 use crate::telemetry::{log, service};
 
@@ -93,11 +95,11 @@ impl Handler<'_> {
         Ok(not_to_start)
     }
 
-    /// Makes changes durable. What is reported needs its run directory no more. Returns the actions
-    /// that must not start after all.
+    /// Makes changes durable. What is complete needs its run directory no more. Returns the actions that must not start
+    /// after all.
     pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
         let not_to_start = self.ledger.commit(changes)?;
-        changes.iter().filter_map(Change::reported).for_each(|key| self.forget_run(key));
+        changes.iter().filter_map(Change::completed).for_each(|key| self.forget_run(key));
         Ok(not_to_start)
     }
 
@@ -131,10 +133,12 @@ impl Handler<'_> {
                 return Ok(Begun::Over);
             }
         };
-        let prepared = Prepared::new(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        let prepared = self.prepare(key)?;
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
         if self.commit(pending)?.contains(&key) {
+            drop(prepared);
+            self.forget_run(key);
             let ended = Ended::Cancelled(None); // meanwhile, by a person: the ledger has the result
             said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
             pending.to_post.push(key);
@@ -155,6 +159,18 @@ impl Handler<'_> {
             Ok(running) => Begun::Running(Box::new(running)),
             Err(err) => Begun::Failed(err.to_string()),
         })
+    }
+
+    /// Makes the run directory; if the disk is full, with the room of the reserve: this action may be the one that frees
+    /// the disk.
+    fn prepare(&self, key: ActionKey) -> Result<Prepared, Error> {
+        match Prepared::new(self.state, key, &self.boot_id) {
+            Err(err) if err.kind() == ErrorKind::StorageFull && self.ledger.give_up_reserve() => {
+                Prepared::new(self.state, key, &self.boot_id)
+            }
+            prepared => prepared,
+        }
+        .map_err(Error::Run)
     }
 
     fn argv(&self, record: &Record) -> Result<Argv, String> {
@@ -215,7 +231,7 @@ impl Handler<'_> {
         };
         Ok(match end {
             End::Recorded(record_of_end, told) => ended(record, *record_of_end, told),
-            End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
+            End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
                 Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }

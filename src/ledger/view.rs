@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::{LedgerError, from_millis, parsed, schema, to_millis};
+use super::schema::{self, OPEN};
+use super::{LedgerError, from_millis, parsed, to_millis};
 use crate::action::admission::State;
 use crate::action::name::ActionName;
 use crate::action::time::Timestamp;
@@ -38,7 +39,7 @@ pub struct Entry {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// When the collector accepted its result.
+    /// When it became complete: the collector accepted its result, or nobody wants it any more.
     pub reported_at: Option<Timestamp>,
     /// Its result.
     pub ret: Option<i32>,
@@ -66,9 +67,6 @@ pub struct View {
 const ENTRY: &str = "queue, id, generation, state, endpoint, command, svc_id, svcname, queued_at, reason, boot_id,
                      received_at, started_at, finished_at, reported_at, ret";
 
-/// What the index of open actions is about: only a query that says it finds them without reading all others.
-const OPEN: &str = "state <> 'reported'";
-
 impl View {
     /// Opens the ledger in the state directory. `None`: there is none, since no handler has worked on this node yet.
     ///
@@ -93,7 +91,7 @@ impl View {
     pub fn in_state(&self, state: State) -> Result<Vec<Entry>, LedgerError> {
         let read = || {
             let mut query = self.connection.prepare(&format!(
-                "SELECT {ENTRY} FROM action WHERE state = ?1 AND {OPEN} ORDER BY received_at, rowid"
+                "SELECT {ENTRY} FROM action WHERE {OPEN} AND state = ?1 ORDER BY received_at, rowid"
             ))?;
             let rows = query.query_map([state.as_str()], entry)?;
             rows.collect::<rusqlite::Result<_>>()
@@ -109,7 +107,7 @@ impl View {
         let read = || {
             let mut query = self.connection.prepare(&format!(
                 "SELECT {ENTRY} FROM action
-                 WHERE state IN ('finished', 'reported') AND (NOT ?1 OR ret <> 0)
+                 WHERE state NOT IN ('received', 'started') AND (NOT ?1 OR ret <> 0)
                    AND coalesce(finished_at, reported_at) >= ?2
                  ORDER BY coalesce(finished_at, reported_at) DESC, rowid DESC LIMIT ?3"
             ))?;
@@ -128,15 +126,17 @@ impl View {
         one(&self.connection, key).map_err(|source| self.failed(source))
     }
 
-    /// What an action printed, as it is reported: standard output and standard error. `None`: it has not ended.
+    /// What an action printed, as it is reported: standard output and standard error. `None`: it has not ended, or that
+    /// is no longer kept.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn output(&self, key: ActionKey) -> Result<Option<(String, String)>, LedgerError> {
         self.connection
             .query_row(
-                "SELECT coalesce(stdout, ''), coalesce(stderr, '') FROM action
-                 WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND ret IS NOT NULL",
+                "SELECT stdout, stderr FROM action
+                 WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND ret IS NOT NULL
+                   AND stdout IS NOT NULL AND stderr IS NOT NULL",
                 params![key.queue.as_str(), key.id.0, key.generation],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
