@@ -588,3 +588,26 @@ fn an_id_that_both_queues_have_is_ambiguous() {
     ask(&node, "status --max-age 1h").exits(75);
     node.wait_until_alone(&[]);
 }
+
+both!(what_is_no_longer_kept_or_wanted_is_said);
+fn what_is_no_longer_kept_or_wanted_is_said(dialect: Dialect) {
+    let world = World::new(dialect);
+    let id = world.enqueue("echo done exit 1");
+    world.run().exits(0);
+    ledger(&world.node).execute("UPDATE action SET stdout = NULL, stderr = NULL", []).unwrap();
+    ask(&world.node, &format!("show --stdout {id}")).exits(69).says("no longer kept");
+    assert!(ask(&world.node, &format!("show {id}")).exits(0).stdout.contains("no longer kept"));
+    let story = document(&world.node, &format!("show {id}"));
+    assert_eq!((&story["ret"], &story["stdout"]), (&1.into(), &Value::Null));
+    for (state, said) in [("superseded", "a newer action has taken its place"), ("expired", "has ended with 1")] {
+        ledger(&world.node).execute("UPDATE action SET state = ?1", [state]).unwrap();
+        assert_eq!(document(&world.node, &format!("show {id}"))["state"], state);
+        assert!(ask(&world.node, "history --failed").exits(0).stdout.contains(&format!(":{id}.1")));
+        ask(&world.node, &format!("cancel {id}")).exits(64).says(said);
+    }
+    // A newer program's ledger is not touched.
+    ledger(&world.node).pragma_update(None, "user_version", 99).unwrap();
+    for words in ["status", "history", "show 1", "cancel 1"] {
+        ask(&world.node, words).exits(69).says("upgrade");
+    }
+}
