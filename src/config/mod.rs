@@ -7,7 +7,7 @@
 //! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
 
 mod assembly;
-mod duration;
+pub mod duration;
 mod endpoint;
 pub mod error;
 mod explain;

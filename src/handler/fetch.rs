@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Handler, Progress, timestamp};
+use super::{Handler, Progress, now, timestamp};
 use crate::action::{ActionId, Batch, Queue, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
+use crate::ledger::contact::Contact;
 use crate::telemetry::{log, service};
 
 impl Handler<'_> {
@@ -24,7 +25,7 @@ impl Handler<'_> {
         let mut news = false;
         for index in 0..self.collectors.len() {
             let queue = self.collectors[index].queue();
-            if self.stop.is_asked() || progress.not_fetched.contains(&queue) {
+            if self.stop.is_asked() || progress.not_fetched.contains(&queue) || self.is_paused(progress)? {
                 continue;
             }
             service::status(&format!("fetching {queue}"));
@@ -37,6 +38,7 @@ impl Handler<'_> {
                     }
                     let err = Error::from(err);
                     tracing::error!("{}", err.report());
+                    remembered(Contact::failed(self.state, queue, now(), &err.report()));
                     progress.fetched = progress.fetched.and(err.exit());
                 }
                 Err(err) => return Err(err),
@@ -50,6 +52,7 @@ impl Handler<'_> {
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
         let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
         *progress.posting.successes.entry(queue).or_default() += 1;
+        remembered(Contact::made(self.state, queue, now()));
         tracing::debug!("{queue}: {} rows", batch.actions.len() + batch.malformed.len());
         for unusable in &batch.unusable {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
@@ -104,4 +107,11 @@ fn drop_repeated(batch: &mut Batch, queue: Queue, taken: &BTreeSet<(Queue, Actio
         }
         !repeated
     });
+}
+
+/// What is remembered about contacts is for people: nothing depends on it.
+fn remembered(written: std::io::Result<()>) {
+    if let Err(err) = written {
+        tracing::debug!("cannot remember the last contact: {err}");
+    }
 }

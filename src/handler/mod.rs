@@ -27,6 +27,7 @@ use crate::config::Settings;
 use crate::error::{Error, Exit};
 use crate::executor::agent::NoAgent;
 use crate::handler::report::Posting;
+use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::Rings;
@@ -80,6 +81,8 @@ struct Progress {
     not_fetched: BTreeSet<Queue>,
     /// Actions that became a new generation since the last notification: see [`fetch`].
     taken: BTreeSet<(Queue, ActionId)>,
+    /// It was said that the node is paused.
+    pause_said: bool,
     done: u64,
 }
 
@@ -110,6 +113,32 @@ impl Handler<'_> {
         progress.lasting.and(progress.fetched).and(progress.posting.exit)
     }
 
+    /// Posts what is not accepted yet; fetches nothing and runs nothing.
+    pub async fn report(mut self) -> Exit {
+        let mut progress = Progress::default();
+        let reported = match self.recover() {
+            Ok(()) => self.report_finished(&mut progress).await,
+            Err(err) => Err(err),
+        };
+        if let Err(err) = reported {
+            tracing::error!("{}", err.report());
+            progress.lasting = err.exit();
+        }
+        if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) }
+    }
+
+    /// Whether this node is paused: then nothing is fetched and nothing started. Asked before each of both.
+    fn is_paused(&self, progress: &mut Progress) -> Result<bool, Error> {
+        let Some(pause) = Pause::in_force(self.state, timestamp()).map_err(Error::Pause)? else { return Ok(false) };
+        if !progress.pause_said {
+            progress.pause_said = true;
+            let until = pause.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let reason = pause.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            tracing::debug!("paused{until}, nothing is fetched and nothing started{reason}");
+        }
+        Ok(true)
+    }
+
     async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
         self.recover()?;
         loop {
@@ -129,7 +158,7 @@ impl Handler<'_> {
                 notified = false;
                 continue;
             }
-            if progress.not_fetched.is_empty() {
+            if progress.not_fetched.is_empty() && !progress.pause_said {
                 self.lock.note_empty_fetch(now());
             }
             let rung = self.listening && self.rings.wait_or_quiet().await;

@@ -53,12 +53,12 @@ impl Handler<'_> {
         // What an earlier run left goes out beside the first command.
         let mut pending = Pending { to_post: self.finished()?, ..Pending::default() };
         while let Some(record) = waiting.pop_front() {
-            if self.stop.is_asked() {
+            if self.stop.is_asked() || (record.state == State::Received && self.is_paused(progress)?) {
                 break;
             }
             let running = match self.start(&record, &mut pending).await? {
                 Begun::Running(running) => running,
-                Begun::Refused => continue,
+                Begun::Over => continue,
                 Begun::Failed(reason) => {
                     self.not_started(&record, reason, &mut pending)?;
                     continue;
@@ -119,13 +119,18 @@ impl Handler<'_> {
             return Ok(Begun::Running(Box::new(running)));
         }
         self.acknowledge_at_start(record).await;
-        let argv = match self.argv(record) {
+        // The run directory may be that of an earlier try, which was cancelled when its command had not begun yet.
+        let argv = if RunDir::of(self.state, key).is_cancelled() {
+            Err(Ended::Cancelled(None))
+        } else {
+            self.argv(record).map_err(Ended::Refused)
+        };
+        let argv = match argv {
             Ok(argv) => argv,
-            Err(reason) => {
-                let ended = Ended::Refused(reason);
+            Err(ended) => {
                 said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
                 pending.changes.push(Change::Finished(key, without_output(&ended)));
-                return Ok(Begun::Refused);
+                return Ok(Begun::Over);
             }
         };
         let prepared = self.prepare(key)?;
@@ -134,7 +139,10 @@ impl Handler<'_> {
         if self.commit(pending)?.contains(&key) {
             drop(prepared);
             self.forget_run(key);
-            return Ok(Begun::Refused); // somebody has cancelled it meanwhile
+            let ended = Ended::Cancelled(None); // meanwhile, by a person: the ledger has the result
+            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+            pending.to_post.push(key);
+            return Ok(Begun::Over);
         }
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
@@ -176,7 +184,6 @@ impl Handler<'_> {
     /// An action whose command could not be started waits for a better moment; after some tries that is its result.
     fn not_started(&mut self, record: &Record, reason: String, pending: &mut Pending) -> Result<(), Error> {
         let key = record.key;
-        self.forget_run(key);
         if record.tries + 1 < START_TRIES {
             pending.changes.push(Change::NotStarted(key));
             self.commit(pending)?;
@@ -274,7 +281,8 @@ impl Handler<'_> {
 /// What became of the attempt to start an action.
 enum Begun {
     Running(Box<Running>),
-    Refused,
+    /// It is not to run, and has its result.
+    Over,
     Failed(String),
 }
 

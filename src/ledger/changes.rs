@@ -44,7 +44,8 @@ impl Change {
 
 impl Ledger {
     /// Makes all `changes` durable, with one sync for all of them. Returns the actions among those to be started that
-    /// must not start: they do not wait any more, somebody has cancelled them meanwhile.
+    /// must not start: they do not wait any more, somebody has cancelled them meanwhile, see
+    /// [`orders`](super::orders).
     ///
     /// Where nothing was changed but that results are complete, there is no sync at all: if a power cut takes that
     /// back, they are posted once more.

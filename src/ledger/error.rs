@@ -34,6 +34,22 @@ pub enum LedgerError {
         /// The newest format known here.
         known: i64,
     },
+    /// It cannot even be looked for.
+    #[error("cannot look for the ledger {}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An older program wrote it, and only a handler may bring it up to date.
+    #[error("the ledger {} has the old format {found}: the next run of the handler brings it up to date", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
     /// There is no room to record what a fetch would bring.
     #[error("the disk is full, there is no room for {}: nothing is fetched until there is", path.display())]
     NoRoom {

@@ -10,17 +10,24 @@
 //! | [`admit`] | an answer of a collector comes in |
 //! | [`changes`] | the steps of an action's life |
 //! | [`retention`] | what is forgotten, and when |
+//! | [`view`] | looking at it beside a handler |
+//! | [`orders`] | what a person orders about an action, beside a handler |
+//! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
 
 pub mod admit;
 pub mod changes;
+pub mod contact;
 mod error;
 mod open;
+pub mod orders;
+pub mod pause;
 mod reserve;
 pub mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use std::path::PathBuf;
 use std::time::Duration;

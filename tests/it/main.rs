@@ -13,6 +13,7 @@ mod exits;
 mod interruptions;
 mod losses;
 mod main_path;
+mod operator;
 mod output;
 mod rows;
 mod scenarios;

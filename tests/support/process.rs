@@ -144,6 +144,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.ended.is_none());
         kill_process(self.pid, signal).unwrap();
