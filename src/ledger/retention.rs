@@ -154,7 +154,7 @@ fn forget_outputs(connection: &mut Connection, bounds: Bounds) -> rusqlite::Resu
     while left > 0 && used(&transaction)? > bounds.bytes - bounds.bytes / 8 {
         let some = transaction
             .prepare_cached(&format!(
-                "SELECT rowid FROM action WHERE rowid > ?1 AND NOT ({}) AND stdout IS NOT NULL ORDER BY rowid LIMIT 50",
+                "SELECT rowid FROM action WHERE rowid > ?1 AND NOT ({}) AND stdout IS NOT NULL ORDER BY rowid LIMIT 8",
                 schema::OPEN
             ))?
             .query_map([after], |row| row.get::<_, i64>(0))?
