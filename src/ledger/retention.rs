@@ -38,13 +38,14 @@ struct Complete {
 }
 
 impl Ledger {
-    /// Gives up the results that were not accepted in time, and returns their actions. They stay readable.
+    /// Gives up the results that were not accepted in time, and returns their actions. They stay readable. Nothing is
+    /// synced, see [`Self::prune`].
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn expire(&mut self, retention: &Retention, now: Timestamp) -> Result<Vec<ActionKey>, LedgerError> {
         let before = before(now, retention.unreported);
-        self.with_room(|connection| expire(connection, before, to_millis(now)))
+        self.unsynced(|connection| expire(connection, before, to_millis(now)))
     }
 
     /// Forgets what is too old or too much, a bounded part of it, the oldest first. Nothing is synced: a power cut

@@ -1,13 +1,12 @@
-//! The promises of the protocol, against a model of a collector that loses answers, is restored from a backup and gives
-//! ids away again, with a handler that is killed anywhere: the real [`Ledger`], everything around it pure.
+//! The handler around the real ledger, and the collector that it talks to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proptest::prelude::*;
 use rusqlite::{Connection, params};
 
-use super::{HERE, at, open};
+use super::super::{HERE, at, open};
+use super::{End, Post, Step};
 use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::time::Timestamp;
@@ -15,52 +14,6 @@ use crate::action::{ActionId, ActionKey, Batch, Queue, QueuedAction, RowStatus};
 use crate::config::Retention;
 use crate::ledger::retention::Bounds;
 use crate::ledger::{Change, Ledger};
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// The collector gets an action; if the id is in use, it is given away again.
-    Enqueue(i64),
-    Redo(i64),
-    CancelThere(i64),
-    CancelHere(i64),
-    Backup,
-    Restore,
-    Fetch {
-        answered: bool,
-        acknowledged: bool,
-        posted: Post,
-    },
-    Run(End),
-    Post(Post),
-    Crash,
-    Later(u8),
-}
-
-/// How an attempt to post ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Post {
-    Accepted,
-    /// Accepted, and the handler does not hear of it.
-    AnswerLost,
-    /// Accepted, and the handler is killed before it is recorded.
-    Killed,
-    /// The first result is refused for what is in it, the others are accepted.
-    FirstRefused,
-}
-
-/// How a command ends.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Seen,
-    /// The handler is killed; the supervisor leaves a record.
-    Recorded,
-    /// Handler and supervisor are killed.
-    Unknown,
-    /// Handler and supervisor are killed before the command began, which is known.
-    NeverBegan,
-    /// It goes on for now.
-    Later,
-}
 
 #[derive(Clone, Debug)]
 struct Row {
@@ -70,7 +23,7 @@ struct Row {
     ret: Option<i64>,
 }
 
-struct World {
+pub(super) struct World {
     dir: tempfile::TempDir,
     ledger: Option<Ledger>,
     queue: Queue,
@@ -91,7 +44,7 @@ struct World {
 }
 
 impl World {
-    fn new(queue: Queue) -> Self {
+    pub(super) fn new(queue: Queue) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Some(open(dir.path()));
         let (rows, backup, orders) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -128,7 +81,7 @@ impl World {
         self.ledger = Some(open(self.dir.path()));
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         self.now += 1;
         match step {
             Step::Enqueue(id) => {
@@ -310,7 +263,7 @@ impl World {
     }
 
     /// From now on nothing fails any more.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..20 {
             let new = self.fetch(true, true, Post::Accepted);
             while self.run(End::Seen) {}
@@ -322,7 +275,7 @@ impl World {
         panic!("it never comes to rest: {:?}", self.rows);
     }
 
-    fn check(&mut self) {
+    pub(super) fn check(&mut self) {
         for (key, starts) in &self.starts {
             assert!(*starts <= 1, "I1: {key} was started {starts} times");
         }
@@ -358,53 +311,5 @@ impl World {
             let expected = newest.map(|(_, (outcome, _))| i64::from(outcome.ret)).filter(|_| row.status == 'T');
             assert!(row.ret == expected || row.ret == Some(254) || row.status == 'C', "{id}: an older result: {row:?}");
         }
-    }
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let id = || 1..4_i64;
-    let post = || {
-        prop_oneof![
-            4 => Just(Post::Accepted), 1 => Just(Post::AnswerLost), 1 => Just(Post::Killed), 1 => Just(Post::FirstRefused)
-        ]
-    };
-    let end = prop_oneof![
-        4 => Just(End::Seen), 1 => Just(End::Recorded), 1 => Just(End::Unknown), 1 => Just(End::NeverBegan),
-        2 => Just(End::Later)
-    ];
-    prop_oneof![
-        4 => id().prop_map(Step::Enqueue),
-        3 => id().prop_map(Step::Redo),
-        1 => id().prop_map(Step::CancelThere),
-        1 => id().prop_map(Step::CancelHere),
-        1 => Just(Step::Backup),
-        1 => Just(Step::Restore),
-        8 => (prop::bool::weighted(0.8), prop::bool::weighted(0.8), post())
-            .prop_map(|(answered, acknowledged, posted)| Step::Fetch { answered, acknowledged, posted }),
-        8 => end.prop_map(Step::Run),
-        5 => post().prop_map(Step::Post),
-        2 => Just(Step::Crash),
-        2 => (1..30_u8).prop_map(Step::Later),
-    ]
-}
-
-fn holds(queue: Queue, steps: Vec<Step>) {
-    let mut world = World::new(queue);
-    steps.into_iter().for_each(|step| world.step(step));
-    world.settle();
-    world.check();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_is_lost_and_nothing_runs_twice_rpc(steps in prop::collection::vec(step(), 1..60)) {
-        holds(Queue::Rpc, steps);
-    }
-
-    #[test]
-    fn nothing_is_lost_and_nothing_runs_twice_oc3(steps in prop::collection::vec(step(), 1..60)) {
-        holds(Queue::Oc3, steps);
     }
 }
