@@ -1,6 +1,9 @@
 //! Fetching: ask a queue, record what is new, tell the collector that we hold it.
 
+use std::collections::BTreeSet;
+
 use super::{Handler, Progress, timestamp};
+use crate::action::{ActionId, Batch, Queue, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::error::{Error, Exit};
@@ -30,7 +33,7 @@ impl Handler<'_> {
                 Err(Error::Collector(err)) => {
                     progress.not_fetched.insert(queue);
                     if matches!(err, CollectorError::Http(_)) {
-                        progress.unreachable.insert(queue);
+                        progress.posting.unreachable.insert(queue);
                     }
                     let err = Error::from(err);
                     tracing::error!("{}", err.report());
@@ -45,13 +48,16 @@ impl Handler<'_> {
     async fn fetch(&mut self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
         let collector = &self.collectors[index];
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
-        let Some(batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
+        let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
+        *progress.posting.successes.entry(queue).or_default() += 1;
         tracing::debug!("{queue}: {} rows", batch.actions.len() + batch.malformed.len());
         for unusable in &batch.unusable {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
             progress.lasting = progress.lasting.and(Exit::Data);
         }
+        drop_repeated(&mut batch, queue, &progress.taken);
         let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
+        progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {
             tracing::debug!(
                 message_id = log::RECEIVED,
@@ -82,4 +88,20 @@ impl Handler<'_> {
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())
     }
+}
+
+/// Leaves out what would be a second generation of the same id for one notification. Nobody presses "redo" that fast: it
+/// is a collector whose rows do not change their letters (a cache, a replica, a write that gets lost), or an answer that
+/// holds an id twice; and running the row again after each fetch would never end. A true redo is seen by the next
+/// notification, or the next start.
+fn drop_repeated(batch: &mut Batch, queue: Queue, taken: &BTreeSet<(Queue, ActionId)>) {
+    let mut seen = BTreeSet::new();
+    batch.actions.retain(|row| {
+        let anew = matches!(row.status, RowStatus::Waiting | RowStatus::Notified);
+        let repeated = (anew && taken.contains(&(queue, row.id))) || !seen.insert(row.id);
+        if repeated {
+            tracing::warn!("{queue}:{} is in the queue again although it has just been taken: left for later", row.id);
+        }
+        !repeated
+    });
 }

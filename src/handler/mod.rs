@@ -17,15 +17,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
-use crate::action::Queue;
 use crate::action::argv::Agent;
 use crate::action::retry::Backoff;
 use crate::action::time::Timestamp;
+use crate::action::{ActionId, Queue};
 use crate::collector::CollectorError;
 use crate::collector::client::Collector;
 use crate::config::Settings;
 use crate::error::{Error, Exit};
 use crate::executor::agent::NoAgent;
+use crate::handler::report::Posting;
 use crate::ledger::{Ledger, Record};
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::Rings;
@@ -71,14 +72,14 @@ pub struct Handler<'a> {
 struct Progress {
     /// What the last fetch of each queue came to.
     fetched: Exit,
-    /// What the last attempt to post everything came to.
-    posted: Exit,
+    /// What posting has come to.
+    posting: Posting,
     /// What cannot become better within this run.
     lasting: Exit,
     /// Queues whose fetch failed: not fetched again before the next notification.
     not_fetched: BTreeSet<Queue>,
-    /// Queues that did not answer: nothing is posted to them for now.
-    unreachable: BTreeSet<Queue>,
+    /// Actions that became a new generation since the last notification: see [`fetch`].
+    taken: BTreeSet<(Queue, ActionId)>,
     done: u64,
 }
 
@@ -106,7 +107,7 @@ impl Handler<'_> {
             tracing::info!("told to stop; what is left waits for the next start");
             return Exit::Ok;
         }
-        progress.lasting.and(progress.fetched).and(progress.posted)
+        progress.lasting.and(progress.fetched).and(progress.posting.exit)
     }
 
     async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
@@ -138,7 +139,8 @@ impl Handler<'_> {
             notified = true;
             progress.fetched = Exit::Ok;
             progress.not_fetched.clear();
-            progress.unreachable.clear();
+            progress.taken.clear();
+            progress.posting.unreachable.clear();
         }
         self.forget_old()?;
         tracing::debug!("done: {} actions, {} notifications", progress.done, self.rings.count());
@@ -179,8 +181,11 @@ impl Handler<'_> {
     }
 }
 
+/// The service's name for people and for the journal, of a length that both can bear.
 fn svcname(record: &Record) -> Option<&str> {
-    Some(record.row.svcname.as_str()).filter(|name| !name.is_empty())
+    let name = record.row.svcname.as_str();
+    let end = (0..=name.len().min(255)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
+    Some(&name[..end]).filter(|name| !name.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]

@@ -67,7 +67,7 @@ impl Handler<'_> {
             let to_post = std::mem::take(&mut pending.to_post);
             let (ran, posted) = tokio::join!(
                 self.see_to_its_end(&record, *running, waiting.len()),
-                self.post_in(&to_post, &mut progress.unreachable, &mut progress.posted)
+                self.post_in(&to_post, &mut progress.posting)
             );
             progress.done += 1;
             pending.changes.extend(posted?);
@@ -82,7 +82,7 @@ impl Handler<'_> {
         }
         service::status("");
         if progress.done > 0 {
-            progress.unreachable.clear(); // it may be back: time has passed
+            progress.posting.unreachable.clear(); // it may be back: time has passed
         }
         self.commit(&mut pending).map(drop)
     }
@@ -265,7 +265,7 @@ impl Handler<'_> {
             Err(err) => format!("({err})"),
         };
         match svcname(record) {
-            Some(svcname) => format!("{svcname} {command}"),
+            Some(svcname) => format!("{} {command}", redact::quoted(svcname)),
             None => command,
         }
     }

@@ -188,10 +188,7 @@ fn q_says_only_what_is_wrong(dialect: Dialect) {
     world.node.handler().arg("-q").run().exits(75).says("cannot connect");
 }
 
-both!(
-    #[ignore = "-vv shows no headers and no bodies yet"]
-    vv_shows_every_exchange_without_its_secrets
-);
+both!(vv_shows_every_exchange_without_its_secrets);
 fn vv_shows_every_exchange_without_its_secrets(dialect: Dialect) {
     let world = World::new(dialect);
     world.enqueue("echo done");
