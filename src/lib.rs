@@ -56,7 +56,13 @@
 //! * A result is durable before it is posted, and posted until the collector accepts it, to the collector that the
 //!   action came from and no other.
 //! * What a row means is a table, [`action::admission`]: a row that is sent again is answered from the ledger; a redo
-//!   is a new generation.
+//!   is a new generation. Every generation ends reported, superseded by a newer one, or expired, and an older result
+//!   never follows a newer one. What is forgotten leaves a tombstone, so that it is answered and not run.
+//! * Nothing is fetched that there is no room to record, and a full disk holds no result back. A ledger that is damaged
+//!   is replaced by one that begins with the run directories, and until it is certain that no collector sends earlier
+//!   rows again, such rows are answered and not run.
+//! * An answer costs one sync, an action one more; that a result was accepted costs none: if a power cut takes it back,
+//!   it is posted again.
 //! * A cancellation and a start are each one conditional statement on the ledger, [`ledger::orders`] and
 //!   [`Ledger::commit`](ledger::Ledger::commit): whoever is second finds nothing to change. What is cancelled after its
 //!   start was recorded is cancelled in its run directory, where its supervisor looks before it begins.

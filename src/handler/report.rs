@@ -10,8 +10,8 @@ use crate::action::{ActionKey, Queue};
 use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
 use crate::error::{Error, Exit};
-use crate::ledger::Change;
 use crate::ledger::retention::Bounds;
+use crate::ledger::{Change, LedgerError};
 use crate::telemetry::log;
 
 /// How the last line of stderr begins when a result is ours and not the command's.
@@ -45,14 +45,24 @@ impl Handler<'_> {
         recorded
     }
 
-    /// Forgets what has been kept long enough.
+    /// Forgets what has been kept long enough. On a full disk that can wait.
     pub(super) fn forget_old(&mut self) -> Result<(), Error> {
+        match self.forget() {
+            Err(err) if err.is_about_room() => {
+                tracing::warn!("old actions stay in the ledger for now: {}", Error::from(err).report());
+                Ok(())
+            }
+            forgotten => Ok(forgotten?),
+        }
+    }
+
+    fn forget(&mut self) -> Result<(), LedgerError> {
         let retention = &self.settings.retention;
         for key in self.ledger.expire(retention, timestamp())? {
             tracing::error!("{key}: its result was not accepted within {:?} and is given up", retention.unreported);
             self.forget_run(key);
         }
-        Ok(self.ledger.prune(retention, Bounds::default(), timestamp())?)
+        self.ledger.prune(retention, Bounds::default(), timestamp())
     }
 
     /// Every result that no collector has accepted yet, in the order of their actions.

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
@@ -28,7 +28,7 @@ impl Reserve {
 
     /// Sees to it that it is there, if there is room for it and as much again.
     pub(super) fn hold(&self) -> io::Result<()> {
-        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.blocks() * 512 >= SIZE) {
+        if fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == SIZE) {
             return Ok(());
         }
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;

@@ -38,13 +38,14 @@ struct Complete {
 }
 
 impl Ledger {
-    /// Gives up the results that were not accepted in time, and returns their actions. They stay readable.
+    /// Gives up the results that were not accepted in time, and returns their actions. They stay readable. Nothing is
+    /// synced, see [`Self::prune`].
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn expire(&mut self, retention: &Retention, now: Timestamp) -> Result<Vec<ActionKey>, LedgerError> {
         let before = before(now, retention.unreported);
-        self.with_room(|connection| expire(connection, before, to_millis(now)))
+        self.unsynced(|connection| expire(connection, before, to_millis(now)))
     }
 
     /// Forgets what is too old or too much, a bounded part of it, the oldest first. Nothing is synced: a power cut
@@ -154,7 +155,7 @@ fn forget_outputs(connection: &mut Connection, bounds: Bounds) -> rusqlite::Resu
     while left > 0 && used(&transaction)? > bounds.bytes - bounds.bytes / 8 {
         let some = transaction
             .prepare_cached(&format!(
-                "SELECT rowid FROM action WHERE rowid > ?1 AND NOT ({}) AND stdout IS NOT NULL ORDER BY rowid LIMIT 50",
+                "SELECT rowid FROM action WHERE rowid > ?1 AND NOT ({}) AND stdout IS NOT NULL ORDER BY rowid LIMIT 8",
                 schema::OPEN
             ))?
             .query_map([after], |row| row.get::<_, i64>(0))?

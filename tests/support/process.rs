@@ -57,6 +57,16 @@ impl Launch {
         self
     }
 
+    /// Started by another program, which gets these arguments and a file before it.
+    pub(crate) fn under(mut self, program: &str, args: &[&str], file: &Path) -> Self {
+        let mut all: Vec<OsString> = args.iter().map(Into::into).collect();
+        all.extend([file.into(), self.program.into()]);
+        all.append(&mut self.args);
+        self.program = program.into();
+        self.args = all;
+        self
+    }
+
     /// Descriptors 0, 1 and 2 are this socket: a connection (`nowait`) or a listening socket (`wait`).
     pub(crate) fn inetd(mut self, socket: impl Into<OwnedFd>) -> Self {
         self.fds = Fds::Inetd(socket.into());
