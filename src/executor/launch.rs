@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
+use crate::crash;
 use crate::executor::record::Record;
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::{self, Spec};
@@ -76,6 +77,7 @@ impl Prepared {
         let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
             .arg(supervisor::ARGUMENT)
             .env_clear()
+            .envs(crash::environment())
             .current_dir(self.dir.path())
             .stdin(Stdio::from(self.claim)) // our own copy of it is gone with this
             .stdout(Stdio::null())

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
+use crate::crash;
 use crate::executor::record::{self, Record};
 use crate::executor::{drain, run};
 
@@ -76,6 +77,7 @@ impl Spec {
 /// # Errors
 /// When it cannot begin: then the command never ran, and the free claim says so.
 pub fn supervise() -> io::Result<()> {
+    crash::point("supervisor-begun");
     let mut claim = take_claim()?;
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     let (stop, stop_writer) = UnixStream::pair()?;
@@ -88,16 +90,21 @@ pub fn supervise() -> io::Result<()> {
         conclude(&Record::of(Ended::Cancelled(reason), Duration::ZERO, Clamp::new(), Clamp::new()))?;
         return Ok(());
     }
+    crash::point("supervisor-unmarked");
     claim.write_all(b"X")?;
+    crash::point("supervisor-marked");
     let started = Instant::now();
     let mut child = match spawn(&spec) {
         Ok(child) => child,
         Err(err) => return conclude(&not_started(&spec, &err)),
     };
+    crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
+    crash::point("supervisor-noted");
     let mut output = Output::of(&mut child);
     let watched = Watched { stop: &stop, cancel: &cancel };
     let ended = watch(&mut child, &spec, &mut output, &watched)?;
+    crash::point("supervisor-ended");
     let (stdout, stdout_pipe) = output.stdout.finish();
     let (stderr, stderr_pipe) = output.stderr.finish();
     conclude(&Record::of(ended, started.elapsed(), stdout, stderr))?;
@@ -382,8 +389,12 @@ fn conclude(record: &Record) -> io::Result<()> {
     let draft = format!("{}.new", record::FILE);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(&record.encode())?;
+    crash::point("supervisor-drafted");
     fs::rename(&draft, record::FILE)?;
-    if told_a_handler() {
+    crash::point("supervisor-recorded");
+    let told = told_a_handler();
+    crash::point("supervisor-told");
+    if told {
         return Ok(()); // its ledger has it
     }
     // The directory may be gone: a handler that was slow to answer has taken the record and reported it.

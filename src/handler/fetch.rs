@@ -3,6 +3,7 @@
 use super::{Handler, Progress, timestamp};
 use crate::collector::CollectorError;
 use crate::config::Ack;
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
 use crate::telemetry::{log, service};
@@ -46,7 +47,9 @@ impl Handler<'_> {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
             progress.lasting = progress.lasting.and(Exit::Data);
         }
+        crash::point("fetched");
         let admitted = self.ledger.receive(queue, endpoint, batch, timestamp())?;
+        crash::point("received");
         for key in &admitted.new {
             tracing::debug!(
                 message_id = log::RECEIVED,
@@ -73,6 +76,7 @@ impl Handler<'_> {
                 );
             }
         }
+        crash::point("acknowledged");
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())

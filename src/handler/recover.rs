@@ -6,6 +6,7 @@ use super::{Handler, svcname};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
+use crate::crash;
 use crate::error::Error;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
@@ -24,6 +25,7 @@ impl Handler<'_> {
             // The claim first: if it is free and there is no record then, there never will be.
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
             if let Some(end) = EndRecord::read(dir.path()).map_err(Error::Run)? {
+                crash::point("record-found");
                 changes.push(recorded(&record, end));
                 continue;
             }

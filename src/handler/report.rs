@@ -9,6 +9,7 @@ use crate::action::output::Clamp;
 use crate::action::{ActionKey, Queue};
 use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
 use crate::telemetry::log;
@@ -64,6 +65,7 @@ impl Handler<'_> {
             }
             match self.post_one(collector, *key, outcome).await {
                 Ok(true) => {
+                    crash::point("posted");
                     tracing::debug!(
                         message_id = log::REPORTED,
                         action_id = key.id.0,

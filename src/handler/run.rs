@@ -12,6 +12,7 @@ use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
+use crate::crash;
 use crate::error::Error;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::record::Record as EndRecord;
@@ -88,15 +89,26 @@ impl Handler<'_> {
     /// Makes what is pending durable, and tells who waits for that.
     fn commit(&mut self, pending: &mut Pending) -> Result<(), Error> {
         self.commit_changes(&pending.changes)?;
-        pending.to_post.extend(pending.changes.drain(..).filter_map(|change| change.finished()));
-        pending.told.drain(..).for_each(Told::recorded);
+        let finished = pending.changes.drain(..).filter_map(|change| change.finished());
+        for key in finished {
+            crash::point("finished");
+            pending.to_post.push(key);
+        }
+        for told in pending.told.drain(..) {
+            told.recorded();
+            crash::point("told");
+        }
         Ok(())
     }
 
     /// Makes changes durable. What is reported needs its run directory no more.
     pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<(), Error> {
         self.ledger.commit(changes)?;
-        changes.iter().filter_map(Change::reported).for_each(|key| self.forget_run(key));
+        for key in changes.iter().filter_map(Change::reported) {
+            crash::point("reported");
+            self.forget_run(key);
+            crash::point("forgotten");
+        }
         Ok(())
     }
 
@@ -126,9 +138,11 @@ impl Handler<'_> {
             }
         };
         let prepared = Prepared::new(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        crash::point("claimed");
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
         self.commit(pending)?;
+        crash::point("started");
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
         tracing::info!(
@@ -141,7 +155,10 @@ impl Handler<'_> {
             self.in_words(record)
         );
         Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
-            Ok(running) => Begun::Running(Box::new(running)),
+            Ok(running) => {
+                crash::point("launched");
+                Begun::Running(Box::new(running))
+            }
             Err(err) => Begun::Failed(err.to_string()),
         })
     }
@@ -198,7 +215,10 @@ impl Handler<'_> {
             never = long_run => never,
         };
         Ok(match end {
-            End::Recorded(record_of_end, told) => ended(record, *record_of_end, told),
+            End::Recorded(record_of_end, told) => {
+                crash::point("record-read");
+                ended(record, *record_of_end, told)
+            }
             End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
                 Ran::NotStarted("its supervisor died before it could start".to_owned())
             }

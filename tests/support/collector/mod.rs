@@ -177,6 +177,14 @@ impl Collector {
         self.shared.state().rows.clone()
     }
 
+    /// The collector as it was at another moment: these rows, and nothing has happened.
+    pub(crate) fn restore(&self, rows: Vec<Row>) {
+        self.shared.change(|state| {
+            state.rows = rows;
+            state.events.clear();
+        });
+    }
+
     /// Plans a failure.
     pub(crate) fn fail(&self, call: Call, when: When, fault: Fault) {
         self.shared.change(|state| state.faults.push(Planned { call, when, fault }));

@@ -1,0 +1,96 @@
+//! The named points, and the executable that knows them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// One named point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) name: &'static str,
+    /// It is passed for each action, and not once in a run.
+    pub(crate) each: bool,
+    pub(crate) then: Then,
+}
+
+/// What becomes of the action whose run ends at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Its command runs, and its result is the command's.
+    Runs,
+    /// Nobody can know: 254.
+    Unknown,
+}
+
+const fn once(name: &'static str) -> Point {
+    Point { name, each: false, then: Then::Runs }
+}
+
+const fn each(name: &'static str) -> Point {
+    Point { name, each: true, then: Then::Runs }
+}
+
+const fn unknown(name: &'static str) -> Point {
+    Point { name, each: true, then: Then::Unknown }
+}
+
+/// The points that a run passes which is not a recovery.
+pub(crate) const POINTS: [Point; 26] = [
+    once("locked"),
+    once("ledger-opened"),
+    once("recovered"),
+    once("fetched"),
+    once("received"),
+    once("acknowledged"),
+    each("claimed"),
+    each("started"),
+    each("launched"),
+    each("record-read"),
+    each("finished"),
+    each("told"),
+    each("posted"),
+    each("reported"),
+    each("forgotten"),
+    each("supervisor-begun"),
+    each("supervisor-unmarked"),
+    unknown("supervisor-marked"),
+    unknown("supervisor-spawned"),
+    unknown("supervisor-noted"),
+    unknown("supervisor-ended"),
+    unknown("supervisor-drafted"),
+    each("supervisor-recorded"),
+    each("supervisor-told"),
+    // Twice: with its handler, which cannot say what it saw.
+    Point { name: "supervisor-noted,launched", each: true, then: Then::Unknown },
+    Point { name: "supervisor-recorded,launched", each: true, then: Then::Runs },
+];
+
+impl Point {
+    /// Whether it is the supervisor that dies, and nobody else.
+    pub(crate) fn is_supervisors(self) -> bool {
+        self.name.starts_with("supervisor") && !self.name.contains(',')
+    }
+
+    /// The list for the executable: each name at its nth pass.
+    pub(crate) fn at(self, nth: usize) -> String {
+        self.name.split(',').map(|name| format!("{name}:{nth}")).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The executable with the feature `crash-points`.
+pub(crate) fn executable() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("crash-points");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // Cargo itself keeps two of these apart.
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--package", "opensvc-actions", "--bin", "opensvc-actions"])
+            .args(["--features", "crash-points", "--target-dir"])
+            .arg(&target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.unwrap().success(), "the executable with crash points cannot be built");
+        target.join("debug/opensvc-actions")
+    })
+}
