@@ -40,6 +40,7 @@ fn cell(dialect: Dialect, trouble: Trouble, point: Point, nth: usize) {
     let story = Story::at(collector, dialect);
     trouble.plan(&story.world.collector);
     let crashed = story.crash(&point.at(nth));
+    story.world.node.wait_until_alone(&[]); // a supervisor that is to die as well
     for name in point.name.split(',') {
         assert!(story.passes(name) >= nth, "{name} was passed {} times: {crashed:?}", story.passes(name));
     }

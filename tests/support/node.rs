@@ -146,6 +146,7 @@ impl Node {
         self.root().join(relative)
     }
 
+    #[allow(dead_code, reason = "not every test binary needs more")]
     pub(crate) fn make_dir(&self, relative: &str) {
         DirBuilder::new().mode(0o755).create(self.path(relative)).unwrap();
     }
@@ -348,6 +349,13 @@ pub(crate) fn wait_for_exit(pid: i32, patience: Duration) -> bool {
     let Some(process) = pidfd(pid) else { return true };
     let timeout = Timespec::try_from(patience).unwrap();
     poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+}
+
+/// Whether a process sleeps until somebody sends it SIGCONT.
+#[allow(dead_code, reason = "not every test binary stops processes")]
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// Whether a process is there, and more than a zombie.
