@@ -24,13 +24,15 @@ impl Handler<'_> {
             let dir = RunDir::of(self.state, record.key);
             // The claim first: if it is free and there is no record then, there never will be.
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
-            if let Some(end) = EndRecord::read(dir.path()).map_err(Error::Run)? {
+            // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
+            // be back. A record that nothing was started may be an earlier try's.
+            let same_boot = record.boot_id.as_ref() == Some(&self.boot_id);
+            let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
+            if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
                 changes.push(recorded(&record, end));
                 continue;
             }
-            // Another boot proves nothing: what was written may never have reached the disk.
-            let same_boot = record.boot_id.as_ref() == Some(&self.boot_id);
             match claim {
                 Claim::Held => {}
                 Claim::Free { this_boot: true, begun: false } if same_boot => {
