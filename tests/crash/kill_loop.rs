@@ -17,7 +17,16 @@ use crate::support::node::Node;
 const CYCLES: usize = 150;
 
 /// What short commands do.
-const COMMANDS: [&str; 6] = ["echo one", "err two exit 3", "exit 1", "", "echo a echo b echo c", "kill KILL"];
+const COMMANDS: [&str; 8] = [
+    "echo one",
+    "err two exit 3",
+    "exit 1",
+    "",
+    "kill KILL",
+    "env env env env env env env env env env env env",
+    "umask env group env fds env group env fds env exit 9",
+    "echo a env echo b env echo c env echo d env echo e",
+];
 
 #[derive(Clone, Copy, Debug)]
 enum Victim {
@@ -31,10 +40,11 @@ enum Victim {
     Nobody,
 }
 
-const VICTIMS: [Victim; 10] = [
+const VICTIMS: [Victim; 11] = [
     Victim::Handler,
     Victim::Handler,
     Victim::Handler,
+    Victim::Supervisor,
     Victim::Supervisor,
     Victim::Command,
     Victim::Group,
