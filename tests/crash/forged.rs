@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use crate::story::{Random, Story};
 use crate::support::history::Allowed;
-use crate::support::{both, node};
+use crate::support::both;
 
 /// What the action in the middle came to.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ both! {
             let story = Story::new(dialect);
             let id = story.ids[1];
             let handler = story.doomed("stop@supervisor-begun:2").start();
-            let supervisor = sleeper(&story);
+            let supervisor = story.sleeper();
             handler.signal(Signal::KILL);
             handler.wait().exits(137);
             let handlers: Vec<_> = (0..20).map(|_| story.world.node.handler().start()).collect();
@@ -159,19 +159,6 @@ both! {
             assert!(dies || ended.code() == 0, "{ended:?}");
             finish(&story, &Expected::Runs);
         }
-    }
-}
-
-/// Waits for a supervisor to sleep.
-fn sleeper(story: &Story) -> Pid {
-    loop {
-        for pid in story.world.node.processes() {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if command.ends_with(b"\0supervise\0") && node::is_stopped(pid) {
-                return Pid::from_raw(pid).unwrap();
-            }
-        }
-        std::thread::yield_now();
     }
 }
 

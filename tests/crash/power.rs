@@ -140,12 +140,16 @@ impl Reader {
                     self.steps.push(Step::Sync { inode });
                 }
             }
-            "write" | "writev" | "sendto" | "sendmsg" => {
+            "ftruncate" if angled(args[0]).ends_with("-shm") => {}
+            "write" | "writev" | "sendto" | "sendmsg" | "pwrite64" => {
                 let is_request = args.iter().any(|arg| {
                     let bytes = quoted(arg);
                     bytes.starts_with(b"GET /") || bytes.starts_with(b"POST /")
                 });
-                assert!(self.file(args[0]).is_none() || name == "write", "not modelled: {text}");
+                let below = self.root.join("var");
+                let path = angled(args[0]);
+                let is_ours = Path::new(&path).starts_with(&below) && !path.ends_with("-shm");
+                assert!(!is_ours || text.contains("(deleted)"), "not modelled: {text}");
                 if is_request {
                     self.steps.push(Step::Request);
                 }
@@ -188,7 +192,8 @@ impl Reader {
     }
 
     fn open(&mut self, path: &Path, flags: &str) {
-        if !path.starts_with(self.root.join("var")) || flags.contains("O_PATH") {
+        let is_shared_memory = path.to_string_lossy().ends_with("-shm"); // never durable
+        if !path.starts_with(self.root.join("var")) || is_shared_memory {
             return;
         }
         match self.names.get(path).copied() {
@@ -299,10 +304,6 @@ fn rebuild(steps: &[Step], lost: &BTreeSet<usize>) -> Tree {
     while let Some((path, dir)) = left.pop() {
         for (name, inode) in &dirs[&dir] {
             let path = path.join(name);
-            // SQLite's shared memory is written through a mapping, and never durable.
-            if name.ends_with("-shm") {
-                continue;
-            }
             tree.insert(path.clone(), files.get(inode).cloned());
             if dirs.contains_key(inode) {
                 left.push((path, *inode));

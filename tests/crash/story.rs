@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use rustix::process::Pid;
+
 use crate::points;
 use crate::support::collector::Collector;
 use crate::support::collector::state::Row;
 use crate::support::history::Allowed;
+use crate::support::node::is_stopped;
 use crate::support::process::{Ended, Launch};
 use crate::support::world::World;
 use crate::support::{DEADLINE, Dialect};
@@ -64,6 +67,19 @@ impl Story {
     pub(crate) fn recount(&self) {
         fs::remove_dir_all(self.counts()).unwrap();
         self.world.node.make_dir("counts");
+    }
+
+    /// Waits for a supervisor to sleep, where it was told to.
+    pub(crate) fn sleeper(&self) -> Pid {
+        loop {
+            for pid in self.world.node.processes() {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                if command.ends_with(b"\0supervise\0") && is_stopped(pid) {
+                    return Pid::from_raw(pid).unwrap();
+                }
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Starts the shipped handler, as the timer would, until it has nothing left to do.
