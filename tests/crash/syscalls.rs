@@ -33,12 +33,13 @@ fn calls(story: &Story) -> Vec<(String, usize)> {
 /// The calls of a trace. Those before a handler's lock have done nothing that could go wrong.
 fn counted(trace: &str) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut found = Vec::new();
+    let (mut found, mut locked) = (Vec::new(), false);
     for line in trace.lines() {
         let Some((name, _)) = line.split_once('(').filter(|(name, _)| !name.contains(' ')) else { continue };
         let nth = counts.entry(name).or_default();
         *nth += 1;
-        if line.contains("F_SETLK") {
+        if line.contains("F_SETLK") && !locked {
+            locked = true;
             found.clear();
         }
         found.push((name.to_owned(), *nth));
