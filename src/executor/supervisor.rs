@@ -399,10 +399,14 @@ fn conclude(record: &Record) -> io::Result<()> {
     }
     // The directory may be gone: a handler that was slow to answer has taken the record and reported it.
     file.sync_all()?;
-    match File::open(".").and_then(|directory| directory.sync_all()) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-        _ => Ok(()),
+    // The names as well: the record's, the run directory's, and that of the directory of all runs.
+    for directory in [".", "..", "../.."] {
+        match File::open(directory).and_then(|directory| directory.sync_all()) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Knocks at the handler that waits for this run, and waits until its ledger holds the record.
