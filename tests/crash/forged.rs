@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use rustix::process::{Signal, kill_process};
 
 use crate::story::{Random, Story};
-use crate::support::history::Allowed;
 use crate::support::both;
+use crate::support::history::Allowed;
 
 /// What the action in the middle came to.
 #[derive(Debug)]

@@ -39,14 +39,37 @@ const ROOT: Inode = 0;
 #[derive(Clone, Debug)]
 enum Step {
     /// A name is made for something new.
-    Make { dir: Inode, name: String, inode: Inode, is_dir: bool },
-    Remove { dir: Inode, name: String },
-    Rename { from: (Inode, String), to: (Inode, String), inode: Inode },
-    Write { inode: Inode, offset: usize, bytes: Vec<u8> },
-    Truncate { inode: Inode, length: usize },
-    Sync { inode: Inode },
+    Make {
+        dir: Inode,
+        name: String,
+        inode: Inode,
+        is_dir: bool,
+    },
+    Remove {
+        dir: Inode,
+        name: String,
+    },
+    Rename {
+        from: (Inode, String),
+        to: (Inode, String),
+        inode: Inode,
+    },
+    Write {
+        inode: Inode,
+        offset: usize,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        inode: Inode,
+        length: usize,
+    },
+    Sync {
+        inode: Inode,
+    },
     Request,
-    Start { id: i64 },
+    Start {
+        id: i64,
+    },
 }
 
 impl Step {
@@ -538,16 +561,18 @@ impl Recording {
         let is_synced = |step: &Step| matches!(step, Step::Sync { inode } if Some(*inode) == dir);
         let recorded = self.steps.iter().position(is_recorded).unwrap_or(usize::MAX);
         // It goes on with the next sync, of whatever, or to its end.
-        let synced = self.steps[..length].iter().enumerate().position(|(index, step)| index > recorded && is_synced(step));
-        synced.is_some_and(|synced| self.steps[synced + 1..length].iter().any(|step| !matches!(step, Step::Sync { .. })))
+        let synced =
+            self.steps[..length].iter().enumerate().position(|(index, step)| index > recorded && is_synced(step));
+        synced
+            .is_some_and(|synced| self.steps[synced + 1..length].iter().any(|step| !matches!(step, Step::Sync { .. })))
     }
 
     fn prove(&self, what: &str) {
         let moments = self.moments();
         // Where everything is lost that can be, always; of the rest, a sample.
-        let (worst, others): (Vec<_>, Vec<_>) = moments.iter().partition(|(length, lost)| {
-            self.earlier == 0 && lost.len() == unsynced(&self.steps[..*length]).len()
-        });
+        let (worst, others): (Vec<_>, Vec<_>) = moments
+            .iter()
+            .partition(|(length, lost)| self.earlier == 0 && lost.len() == unsynced(&self.steps[..*length]).len());
         let step = others.len().div_ceil(if is_full() { 3000 } else { SAMPLE });
         let mut wrong = Vec::new();
         let mut tried = 0;
