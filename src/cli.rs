@@ -22,7 +22,7 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Move every file under DIR: DIR/etc, DIR/var/actions, DIR/run
+    /// Move every file under DIR: DIR/etc, DIR/var/actions
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Read FILE instead of actions.toml and its drop-ins

@@ -35,6 +35,7 @@
 //! | [`telemetry`] | the log, and what systemd is told |
 //! | [`handler`] | the loop that sequences them |
 //! | [`commands`] | one file per command of the command line |
+//! | [`cli`], [`error`] | the command line's definition; what can go wrong, and the exit status that tells it |
 //!
 //! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
 //! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`

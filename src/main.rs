@@ -18,11 +18,10 @@ fn main() -> ExitCode {
     // The small processes around a command: before anything else is set up.
     match std::env::args_os().nth(1) {
         Some(argument) if argument == supervisor::ARGUMENT => {
-            return if supervisor::supervise().is_ok() { Exit::Ok } else { Exit::Unavailable }.into();
+            return if supervisor::run() { Exit::Ok } else { Exit::Unavailable }.into();
         }
         Some(argument) if argument == drain::ARGUMENT => {
-            drain::run();
-            return Exit::Ok.into();
+            return if drain::run() { Exit::Ok } else { Exit::Usage }.into();
         }
         _ => {}
     }
@@ -32,8 +31,11 @@ fn main() -> ExitCode {
     let activation = Activation::take();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(err) => return usage(&err),
+        Err(err) => return usage(&err, activation),
     };
+    if activation.as_ref().is_ok_and(|activation| activation.by_inetd) {
+        service::mute();
+    }
     service::ready();
     log::init(log::Options {
         verbose: cli.global.verbose,
@@ -56,11 +58,16 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         None => false,
     };
     let activation = activation.map_err(Error::Start)?;
+    block_on(|| dequeue::run(&cli.global, no_wait, activation))
+}
+
+/// Runs a future to its end, on this thread.
+fn block_on<F: Future>(future: impl FnOnce() -> F) -> Result<F::Output, Error> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
-    let exit = runtime.block_on(dequeue::run(&cli.global, no_wait, activation));
+    let done = runtime.block_on(future());
     // Dropping it would wait for a name server that never answers.
     runtime.shutdown_background();
-    Ok(exit)
+    Ok(done)
 }
 
 /// A panic is a bug: it is said where everything else is said, and has an exit status of its own.
@@ -70,9 +77,15 @@ fn die_of_a_bug(panic: &std::panic::PanicHookInfo<'_>) {
     std::process::exit(Exit::Software as i32);
 }
 
-/// Prints help or what is wrong with the arguments.
-fn usage(err: &clap::Error) -> ExitCode {
+/// Prints help or what is wrong with the arguments. A socket is drained all the same: a mistake in a unit must not make
+/// systemd start this program again and again until it closes the port.
+fn usage(err: &clap::Error, activation: std::io::Result<Activation>) -> ExitCode {
     let _ = err.print();
+    if let Ok(activation) = activation {
+        if !activation.listeners.is_empty() {
+            let _ = block_on(|| dequeue::hush(activation));
+        }
+    }
     match err.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
         _ => Exit::Usage.into(),

@@ -47,6 +47,39 @@ pub fn command_line(words: &[String], patterns: &[String]) -> String {
     line
 }
 
+/// Text in which command lines stand, the body of an exchange, with the values of secret options hidden as well as that
+/// can be told without knowing where a command begins: `--name value`, and `name=value`.
+#[must_use]
+pub fn in_text(text: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_value = |c: char| !c.is_whitespace() && !"\"'<>&\\,".contains(c);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_name) {
+        let (before, from) = rest.split_at(start);
+        let (name, behind) = from.split_at(from.find(|c| !is_name(c)).unwrap_or(from.len()));
+        clean.push_str(before);
+        clean.push_str(name);
+        rest = behind;
+        let separator = match rest.chars().next() {
+            Some('=') => 1,
+            Some(c) if name.starts_with('-') && !is_value(c) => rest.find(is_value).unwrap_or(rest.len()),
+            _ => continue,
+        };
+        if is_secret(name, &[]) {
+            let (separator, value) = rest.split_at(separator);
+            let (hidden, behind) = value.split_at(value.find(|c| !is_value(c)).unwrap_or(value.len()));
+            clean.push_str(separator);
+            if !hidden.is_empty() {
+                clean.push_str(REDACTED);
+            }
+            rest = behind;
+        }
+    }
+    clean.push_str(rest);
+    clean
+}
+
 /// A word as a shell takes it: as it stands if it is harmless, else in single quotes, or in `$'…'` if it holds control
 /// characters (which stay out of logs and terminals).
 #[must_use]
@@ -128,6 +161,26 @@ mod tests {
     fn line(words: &[&str], patterns: &[&str]) -> String {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         command_line(&owned(words), &owned(patterns))
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_text_and_the_rest_is_as_it_was() {
+        for (text, clean) in [
+            (
+                r#"{"command":"set --password hunter2 --user x","uuid":"u"}"#,
+                r#"{"command":"set --password <redacted> --user x","uuid":"u"}"#,
+            ),
+            (
+                "<string>a --token=t&amp; --api-key k</string>",
+                "<string>a --token=<redacted>&amp; --api-key <redacted></string>",
+            ),
+            (r#"--env=k=\"v\" db_pass=x"#, r#"--env=k=\"v\" db_pass=<redacted>"#),
+            ("--password", "--password"),
+            ("é --secret ü", "é --secret <redacted>"),
+            ("", ""),
+        ] {
+            assert_eq!(in_text(text), clean);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How long to wait before asking again: an iterator of delays, nothing more.
+//! How long to wait before asking again: an iterator of delays, nothing more. How often is the handler's decision.
 
 use std::time::Duration;
 

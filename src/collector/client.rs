@@ -2,15 +2,17 @@
 
 use crate::action::{ActionId, Batch, Queue};
 use crate::collector::dialect::{self, Dialect};
-use crate::collector::http::Http;
+use crate::collector::http::{Http, Request};
 use crate::collector::{CollectorError, Report};
-use crate::config::QueueSettings;
+use crate::config::{QueueSettings, Secret};
 
 /// One queue, ready to be talked to.
 pub struct Collector {
     queue: Queue,
     endpoint: String,
     dialect: Box<dyn Dialect>,
+    /// For keeping it out of error texts.
+    secret: Secret,
     http: Http,
 }
 
@@ -24,6 +26,7 @@ impl Collector {
             queue: settings.queue,
             endpoint: settings.base_url.clone(),
             dialect: dialect::of(settings),
+            secret: settings.uuid.clone(),
             http: Http::new(settings)?,
         })
     }
@@ -45,7 +48,8 @@ impl Collector {
     /// # Errors
     /// As [`CollectorError`] says; nothing was decided then.
     pub async fn fetch(&self) -> Result<Batch, CollectorError> {
-        self.dialect.fetched(self.http.exchange(self.dialect.fetch()).await?)
+        let answer = self.http.exchange(self.dialect.fetch()).await?;
+        self.dialect.fetched(answer).map_err(|err| err.without(&self.secret))
     }
 
     /// Says that we hold these rows, once.
@@ -53,7 +57,7 @@ impl Collector {
     /// # Errors
     /// As [`CollectorError`] says; the collector may or may not have heard it.
     pub async fn acknowledge(&self, ids: &[ActionId]) -> Result<(), CollectorError> {
-        self.dialect.accepted(self.http.exchange(self.dialect.acknowledge(ids)).await?)
+        self.accept(self.dialect.acknowledge(ids)).await
     }
 
     /// Posts a result, once.
@@ -61,6 +65,11 @@ impl Collector {
     /// # Errors
     /// As [`CollectorError`] says; the collector may or may not have it. Posting again is harmless.
     pub async fn report(&self, report: &Report) -> Result<(), CollectorError> {
-        self.dialect.accepted(self.http.exchange(self.dialect.report(report)).await?)
+        self.accept(self.dialect.report(report)).await
+    }
+
+    async fn accept(&self, request: Request) -> Result<(), CollectorError> {
+        let answer = self.http.exchange(request).await?;
+        self.dialect.accepted(answer).map_err(|err| err.without(&self.secret))
     }
 }

@@ -14,6 +14,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, re
 use rustls::CertificateError;
 use rustls::crypto::ring;
 
+use crate::collector::trace::Trace;
 use crate::config::{Proxy, QueueSettings, Secret};
 
 /// The largest answer that is read.
@@ -100,6 +101,7 @@ impl HttpError {
 #[derive(Debug)]
 pub struct Http {
     client: Client,
+    secret: Secret,
 }
 
 impl Http {
@@ -121,7 +123,7 @@ impl Http {
         builder = with_trust(builder, settings)?;
         builder = with_proxy(builder, &settings.proxy)?;
         let client = builder.build().map_err(|err| HttpError::Setup(why(&err)))?;
-        Ok(Self { client })
+        Ok(Self { client, secret: settings.uuid.clone() })
     }
 
     /// Sends a request and reads the whole answer.
@@ -131,7 +133,8 @@ impl Http {
     pub async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
         let Request { url, content_type, credentials, body } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
-        tracing::trace!("> {method} {url}, {} bytes", body.as_ref().map_or(0, Vec::len));
+        let trace =
+            Trace::request(&self.secret, (method.as_str(), &url), content_type, credentials.is_some(), body.as_deref());
         let mut builder = self.client.request(method, &url).header(CONTENT_TYPE, content_type);
         // An old answer from a cache would look like a redo of everything in it.
         builder = builder.header(CACHE_CONTROL, "no-cache");
@@ -144,6 +147,7 @@ impl Http {
         let mut response = builder.send().await.map_err(|err| failed(&url, err))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+        let headers = response.headers().clone();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|err| failed(&url, err))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
@@ -151,7 +155,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        tracing::trace!("< {status}, {} bytes", body.len());
+        trace.answer(status, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), &body);
         Ok(Answer { url, status, retry_after, body })
     }
 }

@@ -6,12 +6,14 @@ pub mod http;
 pub mod oc3;
 mod row;
 pub mod rpc;
+mod trace;
 
 use std::time::Duration;
 
 use crate::action::ActionId;
 use crate::action::time::Timestamp;
 use crate::collector::http::HttpError;
+use crate::config::Secret;
 
 /// What a collector is told about an action that has ended. Both streams are clamped text already (see
 /// [`crate::action::output`]).
@@ -93,6 +95,21 @@ impl CollectorError {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+
+    /// The same, where the collector has not echoed `secret` in its words.
+    #[must_use]
+    pub fn without(mut self, secret: &Secret) -> Self {
+        let texts = match &mut self {
+            Self::Credentials { text, .. } | Self::Fault { text, .. } => Some(text),
+            Self::Refused { text, .. } => text.as_mut(),
+            Self::Undecodable { source, .. } => Some(&mut source.what),
+            Self::Http(_) => None,
+        };
+        if let Some(text) = texts {
+            *text = text.replace(secret.expose(), "<redacted>");
+        }
+        self
     }
 
     /// Whether the collector was there and refused this very request, which a smaller one may escape: the body is too

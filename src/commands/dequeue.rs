@@ -54,6 +54,16 @@ pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit
     exit
 }
 
+/// Drains the sockets until it is quiet, and does nothing else.
+pub async fn hush(activation: Activation) {
+    let rings = Rings::default();
+    let Ok(mut doorbell) = Doorbell::new(activation, &[], &rings) else { return };
+    tokio::select! {
+        () = rings.hush() => {}
+        never = doorbell.watch(&[], &rings) => match never {},
+    }
+}
+
 /// How this process was started, as far as it matters here.
 struct Start {
     /// Somebody sits at a terminal and wants to see the end of it.

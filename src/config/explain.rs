@@ -40,7 +40,8 @@ impl Settings {
                 add(format!("collector.{}.{name}", settings.queue), value);
             }
         }
-        add("wake.allow".to_owned(), list(&self.wake.allow));
+        let allow = if self.wake.allow.is_empty() { "all".to_owned() } else { list(&self.wake.allow) };
+        add("wake.allow".to_owned(), allow);
         add("wake.min_interval".to_owned(), show(self.wake.min_interval));
         add("execution.om".to_owned(), self.execution.om.clone());
         add("execution.timeout".to_owned(), self.execution.timeout.map_or("none".to_owned(), show));

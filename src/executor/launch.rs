@@ -10,19 +10,23 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::crash;
-use crate::executor::record::Record;
+use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::{self, Spec};
 
 /// How often a handler that attached looks whether the supervisor still lives. One that launched it need not look.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a supervisor may take to hand its record over.
+const OFFER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What bounds a command.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +79,7 @@ impl Prepared {
         };
         spec.write(self.dir.path())?;
         let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
+            .arg0("opensvc-actions") // what people see in a list of processes
             .arg(supervisor::ARGUMENT)
             .env_clear()
             .envs(crash::environment())
@@ -144,16 +149,21 @@ impl Running {
                 }
             }
             tokio::select! {
-                knock = self.socket.accept() => {
-                    let told = knock.ok().map(|(supervisor, _)| Told(supervisor));
-                    if let Some(record) = Record::read(self.dir.path())? {
-                        return Ok(End::Recorded(Box::new(record), told));
+                offer = accept(&self.socket) => {
+                    if let Ok(Some((record, told))) = offer {
+                        return Ok(End::Recorded(Box::new(record), Some(told)));
                     }
                 }
                 () = exit(&mut self.child) => self.child = None,
                 () = sleep(LOOK_EVERY), if self.child.is_none() => {}
             }
         }
+    }
+
+    /// What the supervisor could not do, if it said so.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        self.dir.error()
     }
 
     /// What the run directory tells. The claim first: if it is free and there is no record then, there never will be.
@@ -163,6 +173,18 @@ impl Running {
             Some(record) => End::Recorded(Box::new(record), None),
             None => End::Vanished(claim),
         })
+    }
+}
+
+/// Takes a record that a supervisor offers. `None`: it died on the way, or is not one.
+async fn accept(socket: &UnixListener) -> io::Result<Option<(Record, Told)>> {
+    let (mut supervisor, _) = socket.accept().await?;
+    let mut bytes = Vec::new();
+    let mut offered = (&mut supervisor).take(record::LIMIT);
+    match timeout(OFFER_WITHIN, offered.read_to_end(&mut bytes)).await {
+        Ok(Ok(_)) => Ok(Record::decode(&bytes).map(|record| (record, Told(supervisor)))),
+        Ok(Err(err)) => Err(err),
+        Err(_) => Ok(None),
     }
 }
 

@@ -15,8 +15,8 @@ use crate::action::time::Timestamp;
 /// The file's name in the run directory.
 pub const FILE: &str = "record";
 
-/// A record is two clamped streams in JSON, where a character takes up to six bytes, and little else.
-const LIMIT: u64 = 2 * 6 * 65_536 + 65_536;
+/// The longest file. A record is two clamped streams in JSON, where a character takes up to six bytes, and little else.
+pub const LIMIT: u64 = 2 * 6 * 65_536 + 65_536;
 
 const MAGIC: &str = "opensvc-actions-record-1";
 

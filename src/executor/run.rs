@@ -21,6 +21,8 @@ use crate::action::{ActionId, ActionKey};
 pub const CLAIM: &str = "claim";
 /// The socket on which a handler waits for the end.
 pub const SOCKET: &str = "handler";
+/// What a supervisor could not do, in words, where it has left no record.
+pub const ERROR: &str = "error";
 /// A file of this name cancels a running command; its text is the reason.
 pub const CANCEL: &str = "cancel";
 
@@ -98,6 +100,14 @@ impl RunDir {
         Ok(Claim::Free { this_boot: claimed_in == boot_id, begun: !begun.is_empty() })
     }
 
+    /// What the supervisor could not do, if it said so.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        let mut text = String::new();
+        File::open(self.path.join(ERROR)).ok()?.take(1024).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
     /// Kills the process group of the command, if its leader, as the supervisor has noted it, is still that process and
     /// not another one with its number.
     ///
@@ -114,8 +124,13 @@ impl RunDir {
             return Ok(());
         };
         let Some(leader) = pid.parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
-        // The descriptor pins the process: whoever has its number now, and the same start time, is it.
-        let Ok(_pinned) = pidfd_open(leader, PidfdFlags::empty()) else { return Ok(()) };
+        // The descriptor pins the process: whoever has its number now, and the same start time, is it. Kernels before
+        // 5.3 have none, and leave a moment in which the number could change hands.
+        let _pinned = match pidfd_open(leader, PidfdFlags::empty()) {
+            Ok(pinned) => Some(pinned),
+            Err(Errno::NOSYS) => None,
+            Err(_) => return Ok(()),
+        };
         if start_time(leader).is_none_or(|now| now != start) {
             return Ok(());
         }

@@ -7,12 +7,14 @@
 //! 1. it makes the claim its own, leaves the handler's session, and writes the byte `X` into the claim;
 //! 2. it starts the command;
 //! 3. it takes what the command prints, in constant memory, and enforces timeout and cancellation;
-//! 4. when the *command* has ended, it writes the end record. A handler that listens is told, and says when its ledger
-//!    holds the result; if none does, the record is synced to the disk;
+//! 4. when the *command* has ended, it hands the end record to the handler that listens, which says when its ledger holds
+//!    it. If none listens, the record becomes a file, synced to the disk. A disk that is full loses no result: the
+//!    supervisor stays, with the claim held, until one of the two has worked;
 //! 5. if a daemon still holds the command's output, it becomes a bare drain of it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -24,8 +26,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read};
 use rustix::pipe::fcntl_getpipe_size;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, setsid};
+use rustix::process::{Pid, Signal, kill_process_group, setsid};
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGCHLD, SIGTERM};
 
 use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
@@ -45,6 +48,9 @@ const PIECE: usize = 16 * 1024;
 
 /// How long a handler may take to say that its ledger holds the result.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a record that nobody takes and that the disk does not take either is offered again.
+const OFFER_EVERY: Duration = Duration::from_secs(1);
 
 /// What to run, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,23 +78,33 @@ impl Spec {
     }
 }
 
-/// The whole life of a supervisor.
-///
-/// # Errors
-/// When it cannot begin: then the command never ran, and the free claim says so.
-pub fn supervise() -> io::Result<()> {
+/// The whole life of a supervisor. Tells whether it could do its work.
+#[must_use]
+pub fn run() -> bool {
+    let done = supervise();
+    if let Err(err) = &done {
+        // For the handler, which reads it where there is no record.
+        let _ = fs::write(run::ERROR, err.to_string());
+        // For a person who typed its name; the handler has it go nowhere.
+        eprintln!("opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
+    }
+    done.is_ok()
+}
+
+/// An error before the `X` is in the claim means that the command never ran, and the free claim says so.
+fn supervise() -> io::Result<()> {
     crash::point("supervisor-begun");
     let mut claim = take_claim()?;
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
-    let (stop, stop_writer) = UnixStream::pair()?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, stop_writer)?;
+    let stop = readable_on(SIGTERM)?;
+    let child_signal = readable_on(SIGCHLD)?;
     setsid()?;
     // First the watch, then the look: a cancellation between the two is seen by one of them.
     let cancel = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(&cancel, ".", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
     if let Some(reason) = cancelled() {
-        conclude(&Record::of(Ended::Cancelled(reason), Duration::ZERO, Clamp::new(), Clamp::new()))?;
-        return Ok(());
+        let record = Record::of(Ended::Cancelled(reason), Duration::ZERO, Clamp::new(), Clamp::new());
+        return conclude(&record, &stop);
     }
     crash::point("supervisor-unmarked");
     claim.write_all(b"X")?;
@@ -96,20 +112,28 @@ pub fn supervise() -> io::Result<()> {
     let started = Instant::now();
     let mut child = match spawn(&spec) {
         Ok(child) => child,
-        Err(err) => return conclude(&not_started(&spec, &err)),
+        Err(err) => return conclude(&not_started(&spec, &err), &stop),
     };
     crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
     crash::point("supervisor-noted");
     let mut output = Output::of(&mut child);
-    let watched = Watched { stop: &stop, cancel: &cancel };
+    let watched = Watched { child: &child_signal, stop: &stop, cancel: &cancel };
     let ended = watch(&mut child, &spec, &mut output, &watched)?;
     crash::point("supervisor-ended");
     let (stdout, stdout_pipe) = output.stdout.finish();
     let (stderr, stderr_pipe) = output.stderr.finish();
-    conclude(&Record::of(ended, started.elapsed(), stdout, stderr))?;
+    conclude(&Record::of(ended, started.elapsed(), stdout, stderr), &stop)?;
     drop(claim); // from here on this run is over
     drain::become_one(stdout_pipe, stderr_pipe)
+}
+
+/// A descriptor that becomes readable with each signal of this kind.
+fn readable_on(signal: i32) -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(signal, writer)?;
+    Ok(reader)
 }
 
 /// The claim came as standard input: it moves out of the way of the command, which gets none of it.
@@ -166,9 +190,13 @@ fn not_started(spec: &Spec, err: &io::Error) -> Record {
     Record::of(ended, Duration::ZERO, Clamp::new(), Clamp::new())
 }
 
-/// What can end a command early.
+/// What is waited for beside the command's output.
 struct Watched<'a> {
+    /// A child has ended.
+    child: &'a UnixStream,
+    /// SIGTERM: the machine goes down.
     stop: &'a UnixStream,
+    /// A file has appeared in the run directory.
     cancel: &'a OwnedFd,
 }
 
@@ -183,19 +211,19 @@ struct Ending {
 /// Waits for the command's end.
 fn watch(child: &mut Child, spec: &Spec, output: &mut Output, watched: &Watched<'_>) -> io::Result<Ended> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pidfd = group.map(|pid| pidfd_open(pid, PidfdFlags::empty())).transpose()?;
     let term_at = spec.timeout.map(|timeout| Instant::now() + timeout);
     let mut ending: Option<Ending> = None;
     loop {
         let deadline = ending.as_ref().map_or(term_at, |ending| ending.kill_at);
-        let ready = wait(pidfd.as_ref(), output, watched, deadline)?;
+        let ready = wait(output, watched, deadline)?;
         if ready.stdout {
             output.stdout.read();
         }
         if ready.stderr {
             output.stderr.read();
         }
-        if ready.ended {
+        if ready.child {
+            heed(watched.child, || Some(()));
             if let Some(status) = child.try_wait()? {
                 return Ok(match ending {
                     Some(ending) => {
@@ -243,25 +271,20 @@ fn heed<T>(readable: impl AsFd, look: impl FnOnce() -> Option<T>) -> Option<T> {
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each descriptor")]
 struct Ready {
-    ended: bool,
+    child: bool,
     stdout: bool,
     stderr: bool,
     cancel: bool,
     stop: bool,
 }
 
-fn wait(
-    pidfd: Option<&OwnedFd>,
-    output: &Output,
-    watched: &Watched<'_>,
-    deadline: Option<Instant>,
-) -> io::Result<Ready> {
+fn wait(output: &Output, watched: &Watched<'_>, deadline: Option<Instant>) -> io::Result<Ready> {
     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now())).and_then(|left| {
         // A millisecond more, so that the deadline has passed when this returns.
         Timespec::try_from(left + Duration::from_millis(1)).ok()
     });
     let sources = [
-        pidfd.map(AsFd::as_fd),
+        Some(watched.child.as_fd()),
         output.stdout.pipe.as_ref().map(AsFd::as_fd),
         output.stderr.pipe.as_ref().map(AsFd::as_fd),
         Some(watched.cancel.as_fd()),
@@ -275,7 +298,7 @@ fn wait(
     let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
     let mut next = |source: &Option<_>| source.is_some() && events.next().unwrap_or_default();
     Ok(Ready {
-        ended: next(&sources[0]),
+        child: next(&sources[0]),
         stdout: next(&sources[1]),
         stderr: next(&sources[2]),
         cancel: next(&sources[3]),
@@ -384,40 +407,54 @@ impl Record {
     }
 }
 
-/// Writes the record and makes it durable, or finds a handler that does.
-fn conclude(record: &Record) -> io::Result<()> {
-    let draft = format!("{}.new", record::FILE);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(&record.encode())?;
-    crash::point("supervisor-drafted");
-    fs::rename(&draft, record::FILE)?;
-    crash::point("supervisor-recorded");
-    let told = told_a_handler();
-    crash::point("supervisor-told");
-    if told {
-        return Ok(()); // its ledger has it
-    }
-    // The directory may be gone: a handler that was slow to answer has taken the record and reported it.
-    file.sync_all()?;
-    // The names as well: the record's, the run directory's, and that of the directory of all runs.
-    for directory in [".", "..", "../.."] {
-        match File::open(directory).and_then(|directory| directory.sync_all()) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            _ => {}
+/// Finds a handler whose ledger takes the record, or makes it durable here. At shutdown each is tried once more.
+fn conclude(record: &Record, stop: &UnixStream) -> io::Result<()> {
+    let bytes = record.encode();
+    loop {
+        if a_handler_took(&bytes) {
+            crash::point("supervisor-told");
+            return Ok(());
+        }
+        crash::point("supervisor-refused");
+        let written = write_record(&bytes);
+        let mut fds = [PollFd::new(stop, PollFlags::IN)];
+        // No sleep where it was written; else until there may be room again, or the machine goes down.
+        if written.is_ok() || poll(&mut fds, Timespec::try_from(OFFER_EVERY).ok().as_ref()).is_ok_and(|ready| ready > 0)
+        {
+            return written;
         }
     }
-    Ok(())
 }
 
-/// Knocks at the handler that waits for this run, and waits until its ledger holds the record.
-fn told_a_handler() -> bool {
-    let mut answer = [0];
-    UnixStream::connect(run::SOCKET)
-        .and_then(|mut handler| {
-            handler.set_read_timeout(Some(RECORDED_WITHIN))?;
-            handler.read_exact(&mut answer)
-        })
-        .is_ok()
+/// Offers the record to the handler that waits for this run, and waits until its ledger holds it.
+fn a_handler_took(record: &[u8]) -> bool {
+    let offered = UnixStream::connect(run::SOCKET).and_then(|mut handler| {
+        handler.set_write_timeout(Some(RECORDED_WITHIN))?;
+        handler.set_read_timeout(Some(RECORDED_WITHIN))?;
+        handler.write_all(record)?;
+        handler.shutdown(Shutdown::Write)?;
+        crash::point("supervisor-offered");
+        handler.read_exact(&mut [0])
+    });
+    offered.is_ok()
+}
+
+/// Writes the record, whole or not at all, and syncs it.
+fn write_record(record: &[u8]) -> io::Result<()> {
+    let draft = format!("{}.new", record::FILE);
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(record)?;
+    crash::point("supervisor-drafted");
+    file.sync_all()?;
+    crash::point("supervisor-synced");
+    fs::rename(&draft, record::FILE)?;
+    crash::point("supervisor-recorded");
+    // The names: the record's, the run directory's, and that of the directory of all runs.
+    for directory in [".", "..", "../.."] {
+        File::open(directory)?.sync_all()?;
+    }
+    crash::point("supervisor-kept");
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock is read where the command is seen to end")]

@@ -209,7 +209,13 @@ impl Handler<'_> {
         let end = tokio::select! {
             end = running.end() => end.map_err(Error::Run)?,
             () = self.stop.now() => {
-                tracing::warn!("{key} goes on without its handler: {what}");
+                tracing::warn!(
+                    action_id = key.id.0,
+                    action_queue = key.queue.as_str(),
+                    action_generation = key.generation,
+                    svcname = svcname(record),
+                    "{key} goes on without its handler: {what}"
+                );
                 return Ok(Ran::Left);
             }
             never = long_run => never,
@@ -220,7 +226,8 @@ impl Handler<'_> {
                 ended(record, *record_of_end, told)
             }
             End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
-                Ran::NotStarted("its supervisor died before it could start".to_owned())
+                let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
+                Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
             End::Vanished(_) => {
                 self.kill_what_is_left(key);

@@ -19,6 +19,8 @@ pub struct Activation {
     pub connections: Vec<TcpStream>,
     /// A person sits in front of it.
     pub terminal: bool,
+    /// Started by inetd or its like: a socket as standard input, and none passed on as systemd does.
+    pub by_inetd: bool,
     /// Standard error was the peer's socket, and is `/dev/null` now.
     pub stderr_was_peer: bool,
 }
@@ -42,6 +44,7 @@ impl Activation {
         let stdin = io::stdin();
         if socket_acceptconn(stdin.as_fd()).is_ok() {
             if inherited.len() == 0 {
+                activation.by_inetd = true;
                 activation.adopt(stdin.as_fd().try_clone_to_owned()?);
             }
             activation.stderr_was_peer = detach_from_peer(stdin.as_fd())?;

@@ -17,9 +17,12 @@ enum Expected {
     Unknown,
 }
 
+fn run_dir_path(story: &Story) -> PathBuf {
+    story.world.node.path(&format!("var/actions/runs/{}-{}-1", story.world.dialect.name(), story.ids[1]))
+}
+
 fn run_dir(story: &Story) -> PathBuf {
-    let name = format!("var/actions/runs/{}-{}-1", story.world.dialect.name(), story.ids[1]);
-    let path = story.world.node.path(&name);
+    let path = run_dir_path(story);
     assert!(path.is_dir(), "there is no {}", path.display());
     path
 }
@@ -42,6 +45,18 @@ fn finish(story: &Story, expected: &Expected) {
 }
 
 both! {
+    fn a_supervisor_that_comes_too_late_with_a_record_that_was_reported_goes(dialect) {
+        let story = Story::new(dialect);
+        // It has given its record to a handler that died before it could say that it has it.
+        let handler = story.doomed("finished:2,stop@supervisor-refused:1").start();
+        let supervisor = story.sleeper();
+        handler.wait().exits(137);
+        story.recover();
+        assert!(!run_dir_path(&story).exists(), "its run directory is still there");
+        kill_process(supervisor, Signal::CONT).unwrap();
+        finish(&story, &Expected::Runs);
+    }
+
     fn started_in_another_boot_without_a_run_directory_is_unknown_and_not_run(dialect) {
         let story = Story::new(dialect);
         story.crash("started:2").exits(137);

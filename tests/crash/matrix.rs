@@ -103,7 +103,7 @@ both! {
     fn a_run_passes_every_point(dialect) {
         let story = Story::new(dialect);
         story.crash("").exits(0);
-        for name in POINTS.iter().flat_map(|point| point.name.split(',')) {
+        for name in POINTS.iter().map(|point| point.name).filter(|name| !name.contains(',')) {
             assert!(story.passes(name) > 0, "{name}");
         }
         story.check(&Allowed::default(), &[]);

@@ -34,8 +34,8 @@ const fn unknown(name: &'static str) -> Point {
     Point { name, each: true, then: Then::Unknown }
 }
 
-/// The points that a run passes which is not a recovery.
-pub(crate) const POINTS: [Point; 26] = [
+/// Where a run can die that is not a recovery: points, and pairs of them.
+pub(crate) const POINTS: [Point; 36] = [
     once("locked"),
     once("ledger-opened"),
     once("recovered"),
@@ -57,18 +57,28 @@ pub(crate) const POINTS: [Point; 26] = [
     unknown("supervisor-spawned"),
     unknown("supervisor-noted"),
     unknown("supervisor-ended"),
-    unknown("supervisor-drafted"),
-    each("supervisor-recorded"),
+    each("supervisor-offered"),
     each("supervisor-told"),
     // Twice: with its handler, which cannot say what it saw.
-    Point { name: "supervisor-noted,launched", each: true, then: Then::Unknown },
-    Point { name: "supervisor-recorded,launched", each: true, then: Then::Runs },
+    each("launched,supervisor-begun"),
+    each("launched,supervisor-unmarked"),
+    unknown("launched,supervisor-marked"),
+    unknown("launched,supervisor-noted"),
+    unknown("launched,supervisor-refused"),
+    unknown("launched,supervisor-drafted"),
+    unknown("launched,supervisor-synced"),
+    each("launched,supervisor-recorded"),
+    each("launched,supervisor-kept"),
+    unknown("record-read,supervisor-refused"),
+    each("record-read,supervisor-recorded"),
+    each("finished,supervisor-refused"),
+    each("finished,supervisor-recorded"),
 ];
 
 impl Point {
     /// Whether it is the supervisor that dies, and nobody else.
     pub(crate) fn is_supervisors(self) -> bool {
-        self.name.starts_with("supervisor") && !self.name.contains(',')
+        self.name.starts_with("supervisor")
     }
 
     /// The list for the executable: each name at its nth pass.

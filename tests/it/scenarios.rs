@@ -24,32 +24,31 @@ use crate::support::{Dialect, both};
 /// Set, it has the files rewritten with what happened. Look at the difference before you commit it.
 const UPDATE: &str = "UPDATE_SCENARIOS";
 
-both! {
-    fn each_does_what_it_says(dialect) {
-        let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension() == Some("txt".as_ref()))
-            .collect();
-        files.sort();
-        assert!(files.len() >= 20, "where are the scenarios?");
-        let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        // They wait more than they work.
-        thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    while let Some(file) = files.get(next.fetch_add(1, Ordering::SeqCst)) {
-                        if let Err(failure) = check(file, dialect) {
-                            failures.lock().unwrap().push(failure);
-                        }
+both!(each_does_what_it_says);
+fn each_does_what_it_says(dialect: Dialect) {
+    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension() == Some("txt".as_ref()))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 20, "where are the scenarios?");
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    // They wait more than they work.
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if let Err(failure) = check(file, dialect) {
+                        failures.lock().unwrap().push(failure);
                     }
-                });
-            }
-        });
-        let mut failures = failures.into_inner().unwrap();
-        failures.sort();
-        assert!(failures.is_empty(), "{} of {} scenarios failed:\n\n{}", failures.len(), files.len(), failures.join("\n"));
-    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    assert!(failures.is_empty(), "{} of {} scenarios failed:\n\n{}", failures.len(), files.len(), failures.join("\n"));
 }
 
 fn check(file: &PathBuf, dialect: Dialect) -> Result<(), String> {
@@ -97,9 +96,10 @@ fn difference(expected: &[&str], said: &[String]) -> String {
     let mut common = vec![vec![0; said.len() + 1]; expected.len() + 1];
     for i in (0..expected.len()).rev() {
         for j in (0..said.len()).rev() {
-            common[i][j] = match matches(expected[i], &said[j]) {
-                true => common[i + 1][j + 1] + 1,
-                false => common[i + 1][j].max(common[i][j + 1]),
+            common[i][j] = if matches(expected[i], &said[j]) {
+                common[i + 1][j + 1] + 1
+            } else {
+                common[i + 1][j].max(common[i][j + 1])
             };
         }
     }
@@ -188,20 +188,25 @@ impl Scenario {
                 self.world.collector.set_status(self.id(name)?, 'S');
                 self.world.collector.age(self.id(name)?);
             }
-            ("run", "") => return self.ended(&node.run()),
+            ("run", "") => {
+                let ended = node.run();
+                self.tell(&ended);
+            }
             ("knock", count) => {
                 let listener = Node::listen();
                 let address = listener.local_addr().unwrap();
                 for _ in 0..count.parse::<usize>().map_err(|err| err.to_string())? {
                     TcpStream::connect(address).unwrap().write_all(b"dequeue_actions").unwrap();
                 }
-                return self.ended(&node.handler().systemd(listener).run());
+                let ended = node.handler().systemd(listener).run();
+                self.tell(&ended);
             }
             ("nowait", "") => {
                 let listener = Node::listen();
                 let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let connection = listener.accept().unwrap().0;
-                return self.ended(&node.handler().inetd(connection).run());
+                let ended = node.handler().inetd(connection).run();
+                self.tell(&ended);
             }
             ("start", "") => self.running = Some(node.handler().start()),
             ("until", name) => drop(node.wait_for_start(self.id(name)?)),
@@ -218,7 +223,7 @@ impl Scenario {
             }
             ("end", "") => {
                 let ended = self.running.take().ok_or("nothing runs")?.wait();
-                return self.ended(&ended);
+                self.tell(&ended);
             }
             _ => return Err("no such step".to_owned()),
         }
@@ -248,7 +253,7 @@ impl Scenario {
                 "no-id" => row.odd(Odd::NoId),
                 "not-a-row" => row.odd(Odd::NotARow),
                 "dangling" => {
-                    row.svc_id = "ffffffff-0562-11e6-8c70-7e9e6cf13c8a".to_owned();
+                    "ffffffff-0562-11e6-8c70-7e9e6cf13c8a".clone_into(&mut row.svc_id);
                     row
                 }
                 _ => return Err(format!("{word}?")),
@@ -306,7 +311,7 @@ impl Scenario {
     }
 
     /// Tells what happened since it was last told.
-    fn ended(&mut self, ended: &Ended) -> Step {
+    fn tell(&mut self, ended: &Ended) {
         let (marks, events) = (self.world.node.marks(), self.world.collector.events());
         let mut said = Vec::new();
         for mark in marks[self.told.0..].iter().filter(|mark| mark.kind == "start") {
@@ -326,7 +331,6 @@ impl Scenario {
         said.push(format!("exit {}", ended.code()));
         self.said.append(&mut said);
         self.told = (marks.len(), events.len());
-        Ok(())
     }
 }
 

@@ -73,7 +73,7 @@ fn results(node: &Node, collector: &Collector, allowed: &Allowed, wrong: &mut Ve
         }
     }
     let rows = collector.rows();
-    for row in rows.iter().filter(|row| taken.contains(&row.id)) {
+    for row in rows.iter().filter(|row| taken.contains(&row.id) && row.has_id()) {
         let id = row.id;
         if !by_generation.contains_key(&(id, row.generation)) && !allowed.missing {
             wrong.push(format!("I2: {id} was taken and has no result (generation {})", row.generation));

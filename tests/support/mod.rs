@@ -56,27 +56,22 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Makes one test of each dialect: `both!(fn name(dialect) { … })`.
+/// Makes two tests of a function, one for each dialect: `both!(name);` before `fn name(dialect: Dialect)`.
 macro_rules! both {
-    ($($(#[$meta:meta])* fn $name:ident($dialect:ident) $body:block)+) => {$(
+    ($(#[$meta:meta])? $name:ident) => {
         mod $name {
-            #[allow(unused_imports, reason = "what some of the tests of this file need")]
-            use super::*;
-
-            fn proof($dialect: $crate::support::Dialect) $body
-
-            $(#[$meta])*
+            $(#[$meta])?
             #[test]
             fn oc3() {
-                proof($crate::support::Dialect::Oc3);
+                super::$name($crate::support::Dialect::Oc3);
             }
 
-            $(#[$meta])*
+            $(#[$meta])?
             #[test]
             fn rpc() {
-                proof($crate::support::Dialect::Rpc);
+                super::$name($crate::support::Dialect::Rpc);
             }
         }
-    )+};
+    };
 }
 pub(crate) use both;

@@ -1,6 +1,7 @@
 //! A throw-away node: its files under one directory, a fake `om`, and every process that belongs to it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -126,7 +127,7 @@ impl Node {
             if let Some(pem) = collector.ca_pem() {
                 let path = format!("etc/{}.pem", dialect.name());
                 self.write(&path, pem);
-                toml.push_str(&format!("[collector.{}]\nca_file = {:?}\n", dialect.name(), self.path(&path)));
+                let _ = writeln!(toml, "[collector.{}]\nca_file = \"{}\"", dialect.name(), self.path(&path).display());
             }
         }
         toml.push_str("[wake]\nmin_interval = \"0s\"\n");
@@ -306,7 +307,11 @@ impl Node {
             let left: Vec<_> = self.processes().into_iter().filter(|pid| !but.contains(pid)).collect();
             let Some(one) = left.first() else { return };
             let patience = deadline.saturating_duration_since(Instant::now());
-            assert!(!patience.is_zero(), "processes are left: {:#?}", left.iter().map(describe).collect::<Vec<_>>());
+            assert!(
+                !patience.is_zero(),
+                "processes are left: {:#?}",
+                left.into_iter().map(describe).collect::<Vec<_>>()
+            );
             wait_for_exit(*one, patience);
         }
     }
@@ -335,7 +340,7 @@ impl Drop for Node {
     }
 }
 
-fn describe(pid: &i32) -> String {
+fn describe(pid: i32) -> String {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     format!("{pid} {}", String::from_utf8_lossy(&command).replace('\0', " "))
 }

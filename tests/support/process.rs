@@ -4,12 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{DEADLINE, NODE, UUID, base64};
@@ -31,6 +33,8 @@ enum Fds {
     Inetd(OwnedFd),
     /// The socket is descriptor 3, as systemd does it.
     Systemd(OwnedFd),
+    /// All three are a terminal.
+    Terminal,
 }
 
 impl Launch {
@@ -76,6 +80,12 @@ impl Launch {
         self
     }
 
+    /// With a terminal instead of all of these. What is printed on it goes to standard output.
+    pub(crate) fn terminal(mut self) -> Self {
+        self.fds = Fds::Terminal;
+        self
+    }
+
     /// Not as root.
     pub(crate) fn user(mut self, uid: u32) -> Self {
         self.user = Some(uid);
@@ -89,16 +99,28 @@ impl Launch {
             Fds::Systemd(_) => {
                 let become_it = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
                 let mut command = Command::new("/bin/sh");
-                command.args(["-c", become_it, "sh"]).arg(program);
+                command.args(["-c", become_it, "sh"]).arg(program).args(args);
                 command
             }
-            _ => Command::new(program),
+            Fds::Terminal => {
+                let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
+                let quoted: Vec<_> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+                let mut command = Command::new("script");
+                command.args(["--quiet", "--return", "--flush", "--command"]);
+                command.arg(format!("exec {}", quoted.join(" "))).arg("/dev/null");
+                command
+            }
+            Fds::None | Fds::Inetd(_) => {
+                let mut command = Command::new(program);
+                command.args(args);
+                command
+            }
         };
         let (stdout, stderr) = (log.with_extension("out"), log.with_extension("err"));
-        command.args(args).env_clear().envs(env).current_dir("/");
+        command.env_clear().envs(env).current_dir("/");
         command.stdin(Stdio::null()).stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         match fds {
-            Fds::None => {}
+            Fds::None | Fds::Terminal => {}
             Fds::Inetd(socket) => {
                 command.stdout(socket.try_clone().unwrap()).stderr(socket.try_clone().unwrap()).stdin(socket);
             }
@@ -133,10 +155,6 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.ended.is_none());
         kill_process(self.pid, signal).unwrap();
@@ -174,6 +192,16 @@ impl Process {
         ended
     }
 
+    /// Waits until it has said these words on standard error.
+    pub(crate) fn wait_until_says(&self, words: &str) {
+        wait_until_holds(&self.stderr, words);
+    }
+
+    /// Waits until it has printed these words on standard output, or on its terminal.
+    pub(crate) fn wait_until_prints(&self, words: &str) {
+        wait_until_holds(&self.stdout, words);
+    }
+
     /// What it has said so far on standard error.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
@@ -186,6 +214,23 @@ impl Drop for Process {
             let _ = kill_process(self.pid, Signal::KILL);
             let _ = self.status.recv_timeout(DEADLINE);
         }
+    }
+}
+
+/// Waits until a file that somebody writes holds these words.
+pub(crate) fn wait_until_holds(path: &Path, words: &str) {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&watch, path, inotify::WatchFlags::MODIFY).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let said = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        if said.contains(words) {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "waited in vain for {words:?} in:\n{said}");
+        poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left.try_into().unwrap())).unwrap();
+        while rustix::io::read(&watch, &mut [0; 4096]).is_ok() {}
     }
 }
 

@@ -83,7 +83,11 @@ fn the_uuid_of_oc3_is_in_node_conf_and_that_of_rpc_in_either() {
     let node = Node::bare().file("etc/cluster.conf", &cluster);
     assert_eq!(node.load().queues[0].uuid.expose(), UUID);
     let node = node.file("etc/node.conf", "[node]\ncollector = c\n");
-    assert!(node.error().ends_with("this node is not registered; try 'opensvc-actions register'"), "{}", node.error());
+    assert!(
+        node.error().ends_with("this node is not registered (put the uuid that its registration gave there)"),
+        "{}",
+        node.error()
+    );
     let node = node.file("etc/node.conf", "[node]\nuuid =\n");
     assert!(node.error().contains("not registered"));
 }

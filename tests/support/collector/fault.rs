@@ -43,6 +43,12 @@ pub(crate) enum Fault {
     StallAfter,
     /// It was done; half the answer comes, and the connection ends.
     HalfBody,
+    /// It was done, and the server ends the connection behind the answer.
+    Close,
+    /// It was done, and a proxy answers in chunks.
+    Chunked,
+    /// It was done, and a proxy answers with another status and no body.
+    Status(u16),
     /// Something else is answered, and nothing was done.
     Answer(Answer),
     /// The dialect's own error with this text, and nothing was done.

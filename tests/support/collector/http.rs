@@ -1,5 +1,6 @@
 //! As much of HTTP/1.1 as a server needs.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::fault::Answer;
@@ -47,10 +48,23 @@ pub(super) fn head(answer: &Answer, length: usize) -> Vec<u8> {
     let Answer { status, content_type, headers, .. } = answer;
     let mut head = format!("HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     head.into_bytes()
+}
+
+/// The body in pieces, none of which its length is known of beforehand.
+pub(super) fn write_chunked(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let Answer { status, content_type, body, .. } = answer;
+    write!(stream, "HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    for piece in body.chunks(7) {
+        write!(stream, "{:x}\r\n", piece.len())?;
+        stream.write_all(piece)?;
+        stream.write_all(b"\r\n")?;
+    }
+    stream.write_all(b"0\r\n\r\n")?;
+    stream.flush()
 }
 
 pub(super) fn write(stream: &mut impl Write, answer: &Answer) -> io::Result<()> {

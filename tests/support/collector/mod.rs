@@ -103,6 +103,15 @@ impl Collector {
         self.wait_until("the port to be closed", |state| !state.accepting);
     }
 
+    /// Ends every connection, as servers do with idle ones; the port stays open.
+    pub(crate) fn cut(&self) {
+        self.shared.change(|state| {
+            for (_, socket) in &state.sockets {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+        });
+    }
+
     /// Opens the port, at first and after [`Self::down`].
     pub(crate) fn up(&self) {
         let listener = TcpListener::bind(self.address).unwrap();
@@ -164,9 +173,22 @@ impl Collector {
         self.shared.change(|state| state.row_mut(id).status = status);
     }
 
+    /// The row is as it was before it was ever handed out: the database is from yesterday.
+    pub(crate) fn restore(&self, id: i64) {
+        self.shared.change(|state| {
+            let row = state.row_mut(id);
+            (row.status, row.ret, row.stdout, row.stderr) = ('N', None, None, None);
+        });
+    }
+
     /// From now on the row is older than the time in which a sent row is not sent again.
     pub(crate) fn age(&self, id: i64) {
         self.shared.change(|state| state.row_mut(id).old = true);
+    }
+
+    /// From now on the row is in the next answer, whatever its letter.
+    pub(crate) fn send_once_more(&self, id: i64) {
+        self.shared.change(|state| state.row_mut(id).send_once_more = true);
     }
 
     pub(crate) fn row(&self, id: i64) -> Row {
@@ -210,11 +232,6 @@ impl Collector {
     /// How many exchanges of a kind there were.
     pub(crate) fn count(&self, call: Call) -> usize {
         self.shared.state().count(call)
-    }
-
-    /// Waits until what happened satisfies `enough`.
-    pub(crate) fn wait_for(&self, what: &str, enough: impl Fn(&[Event]) -> bool) {
-        self.wait_until(what, |state| enough(&state.events));
     }
 
     /// Waits for so many exchanges of a kind.

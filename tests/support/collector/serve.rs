@@ -79,6 +79,11 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
                     stream.get_mut().write_all(&bytes)?;
                     return stream.get_mut().flush();
                 }
+                Failure::Chunked(answer) => {
+                    http::write_chunked(stream.get_mut(), &answer)?;
+                    continue;
+                }
+                Failure::Close(answer) => return http::write(stream.get_mut(), &answer),
                 Failure::Answer(answer) => answer,
             },
         };
@@ -90,6 +95,8 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
 enum Failure {
     Reset,
     Half(Answer),
+    Chunked(Answer),
+    Close(Answer),
     Answer(Answer),
 }
 
@@ -102,6 +109,12 @@ fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, t
             Failure::Reset
         }
         Fault::HalfBody => Failure::Half(process(false)),
+        Fault::Close => Failure::Close(process(true).header("Connection", "close")),
+        Fault::Chunked => Failure::Chunked(process(true)),
+        Fault::Status(status) => {
+            process(true);
+            Failure::Answer(Answer::new(status, "text/plain", ""))
+        }
         Fault::StallBefore => {
             stall(shared, ticket);
             Failure::Answer(process(true))

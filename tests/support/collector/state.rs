@@ -11,6 +11,7 @@ const COLUMN: usize = 65_535;
 
 /// One row of the queue.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is something that a test can wish for")]
 pub(crate) struct Row {
     pub(crate) dialect: Dialect,
     /// 0: not given yet.
@@ -25,13 +26,19 @@ pub(crate) struct Row {
     pub(crate) old: bool,
     /// Acknowledgements and results are accepted and change nothing (a row of another node in disguise).
     pub(crate) stuck: bool,
+    /// The next answer has it whatever its letter.
+    pub(super) send_once_more: bool,
     pub(crate) odd: Odd,
     pub(crate) ret: Option<i64>,
     pub(crate) stdout: Option<String>,
     pub(crate) stderr: Option<String>,
     /// 1, and one more for every redo.
     pub(crate) generation: u32,
-    /// It was handed out more often than an agent asked for.
+    /// The newest generation that was acknowledged.
+    acknowledged: u32,
+    /// The newest generation that has a result.
+    reported: u32,
+    /// How often it was handed out.
     pub(crate) handed_out: u32,
 }
 
@@ -70,11 +77,14 @@ impl Row {
             svcname: None,
             old: false,
             stuck: false,
+            send_once_more: false,
             odd: Odd::No,
             ret: None,
             stdout: None,
             stderr: None,
             generation: 1,
+            acknowledged: 0,
+            reported: 0,
             handed_out: 0,
         }
     }
@@ -103,6 +113,11 @@ impl Row {
     pub(crate) fn odd(mut self, odd: Odd) -> Self {
         self.odd = odd;
         self
+    }
+
+    /// Whether its id can be made sense of.
+    pub(crate) fn has_id(&self) -> bool {
+        !matches!(self.odd, Odd::IdIsWord | Odd::NoId | Odd::NotARow)
     }
 
     /// Without the tag by which the fake `om` is known to have run it.
@@ -252,7 +267,8 @@ impl State {
         let mut handed = Vec::new();
         for row in &mut self.rows {
             let waits = matches!(row.status, 'W' | 'N') || (row.status == 'S' && row.old);
-            if row.dialect == dialect && waits {
+            if row.dialect == dialect && (waits || row.send_once_more) {
+                row.send_once_more = false;
                 row.handed_out += 1;
                 handed.push(row.clone());
                 row.status = 'S';
@@ -266,6 +282,7 @@ impl State {
     pub(super) fn acknowledge(&mut self, ids: &[i64], answered: bool) {
         for row in self.rows.iter_mut().filter(|row| ids.contains(&row.id) && !row.stuck) {
             row.status = 'R';
+            row.acknowledged = row.generation;
         }
         self.events.push(Event::Acked { ids: ids.to_vec(), answered });
     }
@@ -288,7 +305,10 @@ impl State {
             }
         }
         if let Some(row) = self.rows.iter_mut().find(|row| row.id == reported.id) {
-            reported.generation = row.generation;
+            // The result of the generation before may come between the fetch of a redo and its acknowledgement.
+            let is_late = row.acknowledged < row.generation && row.reported + 1 < row.generation;
+            reported.generation = row.generation - u32::from(is_late);
+            row.reported = reported.generation;
             if !row.stuck {
                 row.status = 'T';
                 row.ret = Some(reported.ret);
