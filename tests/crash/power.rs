@@ -20,8 +20,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::story::{COMMANDS, Random, Story, is_full};
-use crate::support::both;
 use crate::support::collector::state::{Event, Row};
+use crate::support::{Dialect, both};
 
 /// How many moments a sample takes, of each recording.
 const SAMPLE: usize = 70;
@@ -520,7 +520,7 @@ impl Recording {
         restore(node.root(), &rebuild(steps, lost));
         let requests = steps.iter().filter(|step| matches!(step, Step::Request)).count();
         let before = self.rows_after(requests);
-        collector.restore(before.clone());
+        collector.go_back_to(before.clone());
         let started: Vec<_> = self.story.ids.iter().map(|id| node.runs_of(*id)).collect();
         self.story.recover();
         node.wait_until_alone(&[]);
@@ -611,33 +611,37 @@ fn brief(step: &Step) -> String {
     }
 }
 
-both! {
-    fn a_power_cut_in_a_run_loses_nothing_and_starts_nothing_twice(dialect) {
-        Recording::of(Story::new(dialect), &[""]).prove("a run");
-    }
+both!(a_power_cut_in_a_run_loses_nothing_and_starts_nothing_twice);
+fn a_power_cut_in_a_run_loses_nothing_and_starts_nothing_twice(dialect: Dialect) {
+    Recording::of(Story::new(dialect), &[""]).prove("a run");
+}
 
-    fn a_power_cut_while_the_log_of_the_ledger_is_copied_loses_nothing_and_starts_nothing_twice(dialect) {
-        let story = Story::new(dialect);
-        let (node, collector) = (&story.world.node, &story.world.collector);
-        // At a thousand pages SQLite copies its log into the database, and then begins the log anew.
-        node.write("large", "x".repeat(200_000));
-        let later = collector.rows();
-        collector.restore(Vec::new());
+both!(a_power_cut_while_the_log_of_the_ledger_is_copied_loses_nothing_and_starts_nothing_twice);
+fn a_power_cut_while_the_log_of_the_ledger_is_copied_loses_nothing_and_starts_nothing_twice(dialect: Dialect) {
+    let story = Story::new(dialect);
+    let (node, collector) = (&story.world.node, &story.world.collector);
+    // At a thousand pages SQLite copies its log into the database, and then begins the log anew.
+    node.write("large", "x".repeat(200_000));
+    let later = collector.rows();
+    collector.go_back_to(Vec::new());
+    story.world.run().exits(0);
+    while pages(&story) < 988 {
+        collector.add(Row::new(dialect, if pages(&story) < 900 { "cat large cat-err large" } else { "echo small" }));
         story.world.run().exits(0);
-        while pages(&story) < 988 {
-            collector.add(Row::new(dialect, if pages(&story) < 900 { "cat large cat-err large" } else { "echo small" }));
-            story.world.run().exits(0);
-        }
-        assert!(pages(&story) < 999, "it was copied already");
-        collector.restore(later);
-        let recording = Recording::of(story, &[""]);
-        let database = recording.steps.iter().filter(|step| matches!(step, Step::Write { offset: 4096.., bytes, .. } if bytes.len() == 4096));
-        let copied = database.count();
-        assert!(copied > 20, "the log was not copied: {copied} pages, {} now", recording.pages());
-        recording.prove("a run in which the log is copied");
     }
+    assert!(pages(&story) < 999, "it was copied already");
+    collector.go_back_to(later);
+    let recording = Recording::of(story, &[""]);
+    let database = recording
+        .steps
+        .iter()
+        .filter(|step| matches!(step, Step::Write { offset: 4096.., bytes, .. } if bytes.len() == 4096));
+    let copied = database.count();
+    assert!(copied > 20, "the log was not copied: {copied} pages, {} now", recording.pages());
+    recording.prove("a run in which the log is copied");
+}
 
-    fn a_power_cut_after_the_handler_died_loses_nothing_and_starts_nothing_twice(dialect) {
-        Recording::of(Story::new(dialect), &["launched:2", ""]).prove("a run without its handler and one that recovers");
-    }
+both!(a_power_cut_after_the_handler_died_loses_nothing_and_starts_nothing_twice);
+fn a_power_cut_after_the_handler_died_loses_nothing_and_starts_nothing_twice(dialect: Dialect) {
+    Recording::of(Story::new(dialect), &["launched:2", ""]).prove("a run without its handler and one that recovers");
 }

@@ -201,7 +201,7 @@ impl Collector {
 
     /// The collector as it was at another moment: these rows, and nothing has happened.
     #[allow(dead_code, reason = "not every test binary goes back in time")]
-    pub(crate) fn restore(&self, rows: Vec<Row>) {
+    pub(crate) fn go_back_to(&self, rows: Vec<Row>) {
         self.shared.change(|state| {
             state.rows = rows;
             state.events.clear();
