@@ -416,7 +416,12 @@ fn conclude(record: &Record, stop: &UnixStream) -> io::Result<()> {
             return Ok(());
         }
         crash::point("supervisor-refused");
-        let written = write_record(&bytes);
+        let written = match write_record(&bytes) {
+            // The run directory is gone: a handler that died before it could answer had taken the record, and another
+            // one has reported it.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            written => written,
+        };
         let mut fds = [PollFd::new(stop, PollFlags::IN)];
         // No sleep where it was written; else until there may be room again, or the machine goes down.
         if written.is_ok() || poll(&mut fds, Timespec::try_from(OFFER_EVERY).ok().as_ref()).is_ok_and(|ready| ready > 0)
