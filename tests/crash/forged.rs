@@ -104,7 +104,7 @@ fn started_in_this_boot_with_a_free_claim_without_its_mark_is_run(dialect: Diale
 both!(a_result_in_a_record_counts_in_another_boot);
 fn a_result_in_a_record_counts_in_another_boot(dialect: Dialect) {
     let story = Story::new(dialect);
-    story.crash("supervisor-recorded:2,launched:2").exits(137);
+    story.crash("launched:2,supervisor-kept:1").exits(137);
     story.world.node.wait_until_alone(&[]);
     age_a_boot(&story);
     finish(&story, &Expected::Runs);
@@ -131,7 +131,7 @@ fn a_record_that_nothing_was_started_does_not_count_in_another_boot(dialect: Dia
 both!(a_record_that_is_not_whole_is_no_record);
 fn a_record_that_is_not_whole_is_no_record(dialect: Dialect) {
     let story = Story::new(dialect);
-    story.crash("supervisor-recorded:2,launched:2").exits(137);
+    story.crash("launched:2,supervisor-kept:1").exits(137);
     story.world.node.wait_until_alone(&[]);
     let whole = fs::read(run_dir(&story).join("record")).unwrap();
     let mut random = Random(7);

@@ -41,8 +41,8 @@ fn cell(dialect: Dialect, trouble: Trouble, point: Point, nth: usize) {
     trouble.plan(&story.world.collector);
     let crashed = story.crash(&point.at(nth));
     story.world.node.wait_until_alone(&[]); // a supervisor that is to die as well
-    for name in point.name.split(',') {
-        assert!(story.passes(name) >= nth, "{name} was passed {} times: {crashed:?}", story.passes(name));
+    for (name, pass) in point.passes(nth) {
+        assert!(story.passes(name) >= pass, "{name} was passed {} times: {crashed:?}", story.passes(name));
     }
     assert!(point.is_supervisors() || crashed.code() == 137, "it did not crash: {crashed:?}");
     story.recover();
@@ -88,6 +88,7 @@ fn crash_and_crash_again_while_recovering(dialect: Dialect) {
         println!("{} {} then {second}", dialect.name(), first.name);
         let story = Story::new(dialect);
         story.crash(&first.at(if first.each { 2 } else { 1 }));
+        story.world.node.wait_until_alone(&[]);
         story.recount();
         story.crash(second);
         story.recover();

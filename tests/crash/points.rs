@@ -75,15 +75,24 @@ pub(crate) const POINTS: [Point; 36] = [
     each("finished,supervisor-recorded"),
 ];
 
+/// What only a supervisor passes that has lost its handler.
+const ALONE: [&str; 5] =
+    ["supervisor-refused", "supervisor-drafted", "supervisor-synced", "supervisor-recorded", "supervisor-kept"];
+
 impl Point {
     /// Whether it is the supervisor that dies, and nobody else.
     pub(crate) fn is_supervisors(self) -> bool {
         self.name.starts_with("supervisor")
     }
 
-    /// The list for the executable: each name at its nth pass.
+    /// Where to die, when the nth action is to be hit: each name and which pass of it.
+    pub(crate) fn passes(self, nth: usize) -> impl Iterator<Item = (&'static str, usize)> {
+        self.name.split(',').map(move |name| (name, if ALONE.contains(&name) { 1 } else { nth }))
+    }
+
+    /// The same as a list for the executable.
     pub(crate) fn at(self, nth: usize) -> String {
-        self.name.split(',').map(|name| format!("{name}:{nth}")).collect::<Vec<_>>().join(",")
+        self.passes(nth).map(|(name, pass)| format!("{name}:{pass}")).collect::<Vec<_>>().join(",")
     }
 }
 
