@@ -240,7 +240,7 @@ impl Reader {
                     self.steps.push(Step::Truncate { inode, length: 0 });
                 }
                 if flags.contains("O_WRONLY") || flags.contains("O_RDWR") {
-                    assert!(!flags.contains("O_APPEND"), "not modelled: {path:?} {flags}");
+                    assert!(!flags.contains("O_APPEND"), "not modelled: {} {flags}", path.display());
                     self.positions.insert(inode, 0);
                 }
             }

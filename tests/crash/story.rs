@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Pid;
 
@@ -117,6 +118,17 @@ impl Story {
 /// Whether every step is taken, and not a sample.
 pub(crate) fn is_full() -> bool {
     std::env::var_os("CRASH_FULL").is_some()
+}
+
+/// Does something for each item, a few at a time: most of it is waiting. Gives what it came to.
+pub(crate) fn for_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker =
+        || -> Vec<R> { std::iter::from_fn(|| items.get(next.fetch_add(1, Ordering::SeqCst)).map(&work)).collect() };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
 }
 
 /// Numbers without a pattern (splitmix64), the same for the same seed.

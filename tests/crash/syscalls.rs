@@ -6,7 +6,7 @@ use std::fs;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::story::{Story, is_full};
+use crate::story::{Story, for_each, is_full};
 use crate::support::history::Allowed;
 use crate::support::process::{Ended, Launch};
 use crate::support::{Dialect, both};
@@ -77,23 +77,24 @@ fn a_supervisor_killed_before_any_system_call_starts_nothing_twice(dialect: Dial
     let calls = counted(&fs::read_to_string(trace).unwrap());
     assert!(calls.len() > 50, "this is no trace: {calls:?}");
     let step = if is_full() { 1 } else { calls.len().div_ceil(SAMPLE / 2) };
-    let (mut killed, mut unknown, mut taken) = (0, 0, 0);
-    for (name, nth) in calls.iter().skip(phase(dialect, step)).step_by(step) {
+    let some: Vec<_> = calls.iter().skip(phase(dialect, step)).step_by(step).collect();
+    let came_to = for_each(&some, |(name, nth)| {
         println!("{} supervisor {name} {nth}", dialect.name());
         let story = Story::new(dialect);
         let (trace, inject) = (format!("trace={name}"), format!("inject={name}:signal=KILL:when={nth}"));
         let out = story.world.node.path("trace");
         supervisor(&story, &["-o", out.to_str().unwrap(), "-e", &trace, "-e", &inject]);
-        killed += usize::from(fs::read_to_string(out).unwrap().contains("killed by SIGKILL"));
-        taken += 1;
+        let killed = fs::read_to_string(out).unwrap().contains("killed by SIGKILL");
         story.recover();
         // Whether it was marked as begun decides.
         let lost = story.world.collector.row(story.ids[1]).ret == Some(254);
-        unknown += usize::from(lost);
         let allowed = Allowed { interrupted: lost, crashes: 1, ..Allowed::default() };
         story.check(&allowed, if lost { &story.ids[1..2] } else { &[] });
-    }
-    let all = calls.len();
+        (killed, lost)
+    });
+    let (all, taken) = (calls.len(), some.len());
+    let killed = came_to.iter().filter(|(killed, _)| *killed).count();
+    let unknown = came_to.iter().filter(|(_, lost)| *lost).count();
     println!(
         "{}: supervisor killed at {killed} of {all} system calls ({taken} tried), {unknown} times 254",
         dialect.name()
@@ -107,19 +108,19 @@ fn killed_before_any_system_call_nothing_is_lost_and_nothing_starts_twice(dialec
     let calls = calls(&story);
     story.check(&Allowed::default(), &[]);
     let step = if is_full() { 1 } else { calls.len().div_ceil(SAMPLE) };
-    let (mut killed, mut taken) = (0, 0);
-    for (name, nth) in calls.iter().skip(phase(dialect, step)).step_by(step) {
+    let some: Vec<_> = calls.iter().skip(phase(dialect, step)).step_by(step).collect();
+    let came_to = for_each(&some, |(name, nth)| {
         println!("{} {name} {nth}", dialect.name());
         let story = Story::new(dialect);
         let (trace, inject) = (format!("trace={name}"), format!("inject={name}:signal=KILL:when={nth}"));
         let ended = traced(&story, &["-o", "/dev/null", "-e", &trace, "-e", &inject]).run();
         // Some calls are there more or less often: where it waited, and for how long.
         assert!(matches!(ended.code(), 0 | 137), "{ended:?}");
-        killed += usize::from(ended.code() == 137);
-        taken += 1;
         story.recover();
         story.check(&Allowed { crashes: 1, ..Allowed::default() }, &[]);
-    }
+        ended.code() == 137
+    });
+    let (killed, taken) = (came_to.iter().filter(|killed| **killed).count(), some.len());
     println!("{}: killed at {killed} of {} system calls ({taken} tried)", dialect.name(), calls.len());
     assert!(killed * 10 > taken * 7, "strace does not kill");
 }

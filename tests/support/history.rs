@@ -12,6 +12,7 @@ use super::node::{Mark, Node};
 
 /// What this history may have beyond a plain one.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an exception of its own")]
 pub(crate) struct Allowed {
     /// Results that are missing still: the collector is not well yet.
     pub(crate) missing: bool,

@@ -114,7 +114,14 @@ impl Collector {
 
     /// Opens the port, at first and after [`Self::down`].
     pub(crate) fn up(&self) {
-        let listener = TcpListener::bind(self.address).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                // A process that another test is about to start holds our last one until it executes its program.
+                Err(err) if err.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => thread::yield_now(),
+                listener => break listener.unwrap(),
+            }
+        };
         let generation = self.shared.change(|state| {
             state.accepting = true;
             state.listening
