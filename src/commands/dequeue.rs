@@ -10,12 +10,13 @@ use crate::commands::{load, require_root};
 use crate::config::{Network, Paths, Settings};
 use crate::error::{Error, Exit};
 use crate::executor::{agent, boot, environment};
-use crate::handler::Handler;
+use crate::handler::{Handler, Progress};
 use crate::ledger::Ledger;
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
+use crate::wake::protocol::{self, Process, Seen, Step};
 use crate::wake::stop::Stop;
 
 /// How often a person who follows another handler looks whether it has ended.
@@ -25,23 +26,32 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit {
     let loaded = require_root().and_then(|()| load(global));
     let allow: &[Network] = loaded.as_ref().map_or(&[], |(_, settings)| &settings.wake.allow);
-    let (rings, stop) = (Rings::default(), Stop::default());
-    let start = Start {
-        follow: activation.terminal && !no_wait,
-        listening: !activation.listeners.is_empty(),
-        connected: !activation.connections.is_empty(),
-    };
+    // Where the configuration is broken, a notification leaves its mark all the same.
+    let paths = Paths::resolve(global.root.as_deref(), &|name| std::env::var_os(name));
+    let wake = require_root().and_then(|()| Ok(WakeFiles::open(&paths.state)?));
+    let (rings, stop) = (Rings::marking(wake.as_ref().ok().cloned()), Stop::default());
+    let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
+    let follow = activation.terminal && !no_wait;
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
         Ok(doorbell) => doorbell,
         Err(err) => return fail(&Error::Start(err)),
     };
-    let knocked = start.connected || doorbell.was_knocked_at();
+    let knocked = connected || doorbell.was_knocked_at();
+    let process = Process::new(protocol::Start { listening, knocked, follow });
+    let run = match (&loaded, &wake) {
+        (Ok((paths, settings)), Ok(wake)) => Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None }),
+        (Err(err), _) | (_, Err(err)) => Err(err),
+    };
+    for warning in loaded.iter().flat_map(|(_, settings)| &settings.warnings) {
+        tracing::warn!("{warning}");
+    }
     let exit = tokio::select! {
         () = stop.too_late() => {
             tracing::warn!("told to stop, and something is still unfinished: it waits for the next start");
             Exit::Ok
         }
-        exit = handle(&start, knocked, &rings, &stop, &loaded) => exit,
+        // On the heap: it is the bulk of this program's state.
+        exit = Box::pin(follow_protocol(process, run, &rings, &stop)) => exit,
         never = doorbell.watch(allow, &rings) => match never {},
         broken = stop.hear_signals() => match broken {
             Ok(never) => match never {},
@@ -53,103 +63,100 @@ pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit
     exit
 }
 
-/// How this process was started, as far as it matters here.
-struct Start {
-    /// Somebody sits at a terminal and wants to see the end of it.
-    follow: bool,
-    /// Notifications can still arrive.
-    listening: bool,
-    /// This process is one notification's.
-    connected: bool,
-}
-
-async fn handle(
-    start: &Start,
-    knocked: bool,
-    rings: &Rings,
-    stop: &Stop,
-    loaded: &Result<(Paths, Settings), Error>,
-) -> Exit {
-    if start.listening && knocked {
-        rings.first().await;
-    }
-    let done = match loaded {
-        Ok((paths, settings)) => {
-            let run = Run { start, rings, stop, paths, settings };
-            // On the heap: it is the bulk of this program's state.
-            Box::pin(run.become_handler()).await.map_err(|err| fail(&err))
-        }
-        Err(err) => Err(fail(err)),
-    };
-    match done {
-        Ok(exit) => exit,
-        Err(exit) => {
-            if start.listening {
-                rings.hush().await;
+/// Does one step after the other, as the protocol says. Between two waits nothing else happens in this process: what is
+/// accepted after the last wait stays with the kernel.
+async fn follow_protocol(mut process: Process, mut run: Result<Run<'_>, &Error>, rings: &Rings, stop: &Stop) -> Exit {
+    let mut exit = Exit::Ok;
+    loop {
+        let seen = match (process.step(), &mut run) {
+            (Step::Exit, _) => return exit,
+            (Step::Listen, _) => Ok(rings.first().await),
+            (Step::Linger, _) => Ok(tokio::select! { seen = rings.linger() => seen, () = stop.asked() => Seen::Quiet }),
+            (Step::Hush, _) => {
+                tokio::select! { () = rings.hush() => {}, () = stop.asked() => {} }
+                Ok(Seen::Done)
             }
-            exit
-        }
+            (step, Ok(run)) => run.perform(step, &mut exit).await,
+            (_, Err(err)) => {
+                exit = exit.and(fail(err));
+                Ok(Seen::Failed)
+            }
+        };
+        let seen = seen.unwrap_or_else(|err| {
+            exit = exit.and(fail(&err));
+            Seen::Failed
+        });
+        process = process.next(seen, stop.is_asked());
     }
 }
 
-/// What a run needs to know.
+/// What a run needs to know, and what it has.
 struct Run<'a> {
-    start: &'a Start,
     rings: &'a Rings,
     stop: &'a Stop,
     paths: &'a Paths,
     settings: &'a Settings,
+    wake: &'a WakeFiles,
+    /// While this process holds the lock.
+    holder: Option<(Handler<'a>, Progress)>,
 }
 
-impl Run<'_> {
-    async fn become_handler(&self) -> Result<Exit, Error> {
-        let Self { start, rings, stop, settings, .. } = self;
-        for warning in &settings.warnings {
-            tracing::warn!("{warning}");
-        }
-        let notified = rings.count() > 0;
-        if !notified && (start.connected || rings.ignored() > 0) {
-            tracing::debug!("started by a sender that does not count: nothing to do");
-            return Ok(Exit::Ok);
-        }
-        let wake = WakeFiles::open(&self.paths.state)?;
-        let mut exit = Exit::Ok;
-        loop {
-            // First the mark, then the lock: whoever holds it sees the mark, or we get the lock.
-            wake.set_mark()?;
-            rings.take();
-            match wake.try_lock()? {
-                Some(mut lock) => {
-                    lock.sign();
-                    exit = exit.and(self.work(&wake, &lock, notified).await?);
-                    drop(lock);
-                    if stop.is_asked() || !wake.is_marked() {
-                        return Ok(exit);
-                    }
-                    // Set between the handler's last look and the end of its lock.
-                }
-                None if start.listening && rings.wait_or_quiet().await => {}
-                None if start.follow && !stop.is_asked() => self.follow(&wake).await,
+impl<'a> Run<'a> {
+    /// Does one step of the protocol.
+    async fn perform(&mut self, step: Step, exit: &mut Exit) -> Result<Seen, Error> {
+        Ok(match (step, &mut self.holder) {
+            (Step::SetMark, _) => {
+                self.wake.set_mark()?;
+                self.rings.take();
+                Seen::Done
+            }
+            (Step::TryLock, _) => match self.wake.try_lock()? {
+                Some(lock) => self.hold(lock)?,
                 None => {
                     tracing::debug!("another handler works on this node: it has been told");
-                    return Ok(exit);
+                    Seen::Busy
+                }
+            },
+            (Step::Follow, _) => match self.follow().await? {
+                Some(lock) => self.hold(lock)?,
+                None => Seen::Done,
+            },
+            (Step::Pace, Some((handler, _))) => {
+                handler.pace().await;
+                Seen::Done
+            }
+            (Step::TakeMark, Some((_, progress))) => {
+                if self.wake.take_mark()? | self.rings.take() {
+                    progress.start_afresh();
+                }
+                Seen::Done
+            }
+            (Step::Work, Some((handler, progress))) => {
+                if handler.round(progress).await? {
+                    Seen::News
+                } else {
+                    Seen::Nothing
                 }
             }
-        }
+            (Step::LookAtMark, _) if self.wake.is_marked() => Seen::Marked,
+            (Step::LookAtMark, _) => Seen::Unmarked,
+            (Step::Unlock, holder) => {
+                if let Some((handler, progress)) = holder.take() {
+                    *exit = exit.and(handler.end(&progress));
+                }
+                Seen::Done
+            }
+            // Not without the lock, or not here.
+            (Step::Pace | Step::TakeMark | Step::Work, None)
+            | (Step::Listen | Step::Linger | Step::Hush | Step::Exit, _) => Seen::Failed,
+        })
     }
 
-    /// Waits for the running handler to end.
-    async fn follow(&self, wake: &WakeFiles) {
-        let who = wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
-        tracing::info!("another handler{who} works on this node: waiting for it");
-        while !self.stop.is_asked() && !matches!(wake.try_lock(), Ok(Some(_))) {
-            tokio::select! { () = sleep(FOLLOW_INTERVAL) => {}, () = self.stop.asked() => {} }
-        }
-    }
-
-    async fn work(&self, wake: &WakeFiles, lock: &RunLock, notified: bool) -> Result<Exit, Error> {
+    /// Becomes the handler.
+    fn hold(&mut self, mut lock: RunLock) -> Result<Seen, Error> {
+        lock.sign();
         let settings = self.settings;
-        let handler = Handler {
+        let mut handler = Handler {
             settings,
             collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
             agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
@@ -157,13 +164,26 @@ impl Run<'_> {
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: Ledger::open(&self.paths.state)?,
-            wake,
+            wake: self.wake,
             lock,
-            rings: self.rings,
-            listening: self.start.listening,
             stop: self.stop,
         };
-        Ok(handler.run(notified).await)
+        let progress = handler.begin()?;
+        self.holder = Some((handler, progress));
+        Ok(Seen::Locked)
+    }
+
+    /// Waits for the running handler to end. `None`: told to stop.
+    async fn follow(&self) -> Result<Option<RunLock>, Error> {
+        let who = self.wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
+        tracing::info!("another handler{who} works on this node: waiting for it");
+        while !self.stop.is_asked() {
+            if let Some(lock) = self.wake.try_lock()? {
+                return Ok(Some(lock));
+            }
+            tokio::select! { () = sleep(FOLLOW_INTERVAL) => {}, () = self.stop.asked() => {} }
+        }
+        Ok(None)
     }
 }
 

@@ -4,4 +4,5 @@
 pub mod activation;
 pub mod lock;
 pub mod notification;
+pub mod protocol;
 pub mod stop;

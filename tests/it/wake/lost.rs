@@ -63,7 +63,7 @@ both! {
 
     fn a_fetch_that_fails_leaves_the_mark(dialect) {
         let world = World::new(dialect);
-        world.collector.fail(Call::Fetch, When::Always, Fault::status(403));
+        world.collector.fail(Call::Fetch, When::Always, Fault::status(404));
         let (ours, peer) = connection();
         world.node.handler().inetd(ours).run();
         assert_not_answered(peer);
@@ -143,7 +143,7 @@ fn a_trigger_is_one_for_every_queue() {
     let node = Node::bare();
     node.register(&[(Dialect::Oc3, &failing), (Dialect::Rpc, &other)]);
     std::fs::copy(node.path("etc/oc3.pem"), node.path("etc/first.pem")).unwrap();
-    failing.fail(Call::Fetch, When::First(1), Fault::status(403));
+    failing.fail(Call::Fetch, When::First(1), Fault::status(404));
     let mut gate = node.gate("gate");
     let running = other.enqueue(Dialect::Rpc, "wait gate");
     let handler = node.handler().start();
