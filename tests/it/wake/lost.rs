@@ -1,10 +1,8 @@
 //! No wake-up is lost: whoever cannot fetch after a trigger leaves its mark.
 
-use std::net::TcpListener;
-
 use rustix::process::Signal;
 
-use super::{assert_nobody_waits, assert_not_answered, connection, knock};
+use super::{assert_nobody_waits, assert_not_answered, connect, connection, knock};
 use crate::support::collector::Collector;
 use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::node::Node;
@@ -121,13 +119,13 @@ both! {
         let mut knocks = 0;
         while started < 2 {
             // Nobody knocks before the last one was heard: a handler that ended at once would be started for each.
-            let mut peer = knock(&listener);
+            let mut peer = connect(&listener);
             let mut handler = world.node.handler().systemd(listener.try_clone().unwrap()).start();
             started += 1;
             while handler.is_running() && knocks < 20 {
                 assert_not_answered(peer);
                 knocks += 1;
-                peer = knock(&listener);
+                peer = connect(&listener);
             }
             handler.wait().exits(0);
         }
@@ -154,6 +152,3 @@ fn a_trigger_is_one_for_every_queue() {
     handler.wait();
     assert_eq!(failing.row(late).stdout.as_deref(), Some("late\n"));
 }
-
-#[allow(dead_code)]
-fn _unused(_: &TcpListener) {}
