@@ -39,7 +39,9 @@ pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit
     let knocked = connected || doorbell.was_knocked_at();
     let process = Process::new(protocol::Start { listening, knocked, follow });
     let run = match (&loaded, &wake) {
-        (Ok((paths, settings)), Ok(wake)) => Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None }),
+        (Ok((paths, settings)), Ok(wake)) => {
+            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None })
+        }
         (Err(err), _) | (_, Err(err)) => Err(err),
     };
     for warning in loaded.iter().flat_map(|(_, settings)| &settings.warnings) {
@@ -76,7 +78,7 @@ async fn follow_protocol(mut process: Process, mut run: Result<Run<'_>, &Error>,
                 tokio::select! { () = rings.hush() => {}, () = stop.asked() => {} }
                 Ok(Seen::Done)
             }
-            (step, Ok(run)) => run.perform(step, &mut exit).await,
+            (next, Ok(run)) => run.perform(next, &mut exit).await,
             (_, Err(err)) => {
                 exit = exit.and(fail(err));
                 Ok(Seen::Failed)
@@ -101,7 +103,7 @@ struct Run<'a> {
     holder: Option<(Handler<'a>, Progress)>,
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     /// Does one step of the protocol.
     async fn perform(&mut self, step: Step, exit: &mut Exit) -> Result<Seen, Error> {
         Ok(match (step, &mut self.holder) {
@@ -110,13 +112,13 @@ impl<'a> Run<'a> {
                 self.rings.take();
                 Seen::Done
             }
-            (Step::TryLock, _) => match self.wake.try_lock()? {
-                Some(lock) => self.hold(lock)?,
-                None => {
-                    tracing::debug!("another handler works on this node: it has been told");
-                    Seen::Busy
+            (Step::TryLock, _) => {
+                if let Some(lock) = self.wake.try_lock()? {
+                    return self.hold(lock);
                 }
-            },
+                tracing::debug!("another handler works on this node: it has been told");
+                Seen::Busy
+            }
             (Step::Follow, _) => match self.follow().await? {
                 Some(lock) => self.hold(lock)?,
                 None => Seen::Done,

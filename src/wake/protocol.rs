@@ -139,9 +139,8 @@ impl Process {
             (Step::TryLock, _) if stop => Step::Exit,
             (Step::TryLock, _) if self.start.listening => Step::Linger,
             (Step::TryLock, _) if self.start.follow => Step::Follow,
-            (Step::Pace, _) if !stop => Step::TakeMark,
+            (Step::Pace, _) | (Step::Work, Seen::News) if !stop => Step::TakeMark,
             (Step::TakeMark, _) => Step::Work,
-            (Step::Work, Seen::News) if !stop => Step::TakeMark,
             (Step::Work, _) if !stop && self.start.listening => Step::Linger,
             (Step::Work, _) if !stop => Step::LookAtMark,
             (Step::Linger, Seen::Rung) if !stop => {
@@ -168,7 +167,7 @@ impl Process {
     }
 
     /// A person and a timer need not wait for the next fetch.
-    fn fetch(&self, stop: bool) -> Step {
+    fn fetch(self, stop: bool) -> Step {
         match (stop, self.notified) {
             (true, _) => Step::Unlock,
             (false, true) => Step::Pace,
@@ -177,7 +176,7 @@ impl Process {
     }
 
     /// What is left to do before the end.
-    fn leave(&self) -> Step {
+    fn leave(self) -> Step {
         if self.holds {
             Step::Unlock
         } else if self.failed && self.start.listening && self.step != Step::Hush {

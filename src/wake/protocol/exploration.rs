@@ -8,13 +8,14 @@
 //!
 //! That the test can fail is shown by worlds in which one thing is done wrongly: each must be caught.
 
+#![allow(clippy::struct_excessive_bools, clippy::match_same_arms, reason = "a model: each line is one case")]
+
 use std::collections::HashMap;
 use std::fmt;
 
 use super::{Process, Seen, Start, Step};
 
 const STARTERS: usize = 3;
-const KNOCKS: u8 = 3;
 
 /// How a process is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,8 +72,8 @@ struct Running {
     rung: bool,
     /// It has heard a notification at all.
     heard: bool,
-    /// Triggers that only this process knows of: it has not set its mark yet, or not for what it has just accepted.
-    own: u8,
+    /// A trigger that only this process knows of: it has not set its mark yet, or not for what it has just accepted.
+    own: bool,
     /// It has just accepted; the mark comes next.
     accepted: bool,
     /// Its fetch has begun.
@@ -81,7 +82,7 @@ struct Running {
     tried: Option<Seen>,
 }
 
-/// Everything at one moment. Triggers are bits: the notifications first, then the starts.
+/// Everything at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     mistake: Mistake,
@@ -95,12 +96,14 @@ struct World {
     mark: bool,
     owed: bool,
     lock: Option<usize>,
-    /// Triggers after which no fetch has succeeded yet.
-    due: u8,
-    /// Those of them that the fetch in hand will serve.
-    served: u8,
-    /// Triggers after which nothing can go wrong any more.
-    firm: u8,
+    /// The mark was set, and no fetch has begun since.
+    due: bool,
+    /// It was set before the fetch in hand.
+    served: bool,
+    /// It was set when nothing could go wrong any more.
+    firm: bool,
+    /// Something can go wrong at first, and later not any more.
+    watched: bool,
     /// How often a fetch may still bring something.
     news: u8,
     /// Since the last fetch began, the lock was taken, a mark was taken, a notification was heard, or news came: so
@@ -111,23 +114,24 @@ struct World {
 }
 
 impl World {
-    fn new(kinds: [Kind; STARTERS], faults: Faults, mistake: Mistake) -> Self {
-        let listened = kinds.iter().any(|kind| matches!(kind, Kind::Service));
+    fn new(kinds: [Kind; STARTERS], knocks: u8, faults: Faults, mistake: Mistake) -> Self {
+        let listened = kinds.contains(&Kind::Service);
         Self {
             mistake,
             faults,
             kinds,
             started: [false; STARTERS],
             running: [None; STARTERS],
-            knocks: if listened { KNOCKS } else { 0 },
+            knocks: if listened { knocks } else { 0 },
             queue: 0,
             mark: false,
             owed: false,
             lock: None,
-            due: 0,
-            served: 0,
-            firm: 0,
-            news: 1,
+            due: false,
+            served: false,
+            firm: false,
+            watched: faults.signals > 0,
+            news: u8::from(faults == Faults::default()),
             reason: false,
             wrong: None,
         }
@@ -166,7 +170,6 @@ impl World {
                 let Some(running) = self.running[index] else { continue };
                 moves.push(self.with(|world| {
                     world.faults.signals -= 1;
-                    world.due &= !running.own; // nobody else knows of it
                     world.end(index);
                 }));
                 if !running.stop {
@@ -190,9 +193,7 @@ impl World {
         if self.knocks > 0 {
             moves.push(self.with(|world| {
                 world.knocks -= 1;
-                let bit = 1 << world.knocks;
-                world.queue |= bit;
-                world.trigger(bit);
+                world.queue += 1;
             }));
         }
         for index in 0..STARTERS {
@@ -201,28 +202,24 @@ impl World {
             }
             if !self.started[index] {
                 moves.push(self.with(|world| {
-                    let bit = 1 << (KNOCKS as usize + index);
                     world.started[index] = true;
-                    world.trigger(bit);
-                    world.start(index, bit);
+                    world.start(index, true);
                 }));
             }
             if self.kinds[index] == Kind::Service && self.queue != 0 {
-                moves.push(self.with(|world| world.start(index, 0)));
+                moves.push(self.with(|world| world.start(index, false)));
             }
         }
         moves
     }
 
-    fn trigger(&mut self, bit: u8) {
-        self.due |= bit;
+    fn set_mark(&mut self) {
+        (self.mark, self.due) = (true, true);
         let unharmed = |running: &Running| !running.stop && !running.process.failed;
-        if self.faults.signals == 0 && !self.faults.failures && self.running.iter().flatten().all(unharmed) {
-            self.firm |= bit;
-        }
+        self.firm |= self.watched && self.faults == Faults::default() && self.running.iter().flatten().all(unharmed);
     }
 
-    fn start(&mut self, index: usize, own: u8) {
+    fn start(&mut self, index: usize, own: bool) {
         let kind = self.kinds[index];
         let listening = matches!(kind, Kind::Service | Kind::Listener);
         let connected = kind == Kind::Connection;
@@ -242,25 +239,24 @@ impl World {
     }
 
     fn accept(&mut self, index: usize) {
-        let bit = self.queue & self.queue.wrapping_neg();
-        self.queue &= !bit;
+        self.queue -= 1;
         let running = self.running_mut(index);
-        running.own |= bit;
-        running.accepted = true;
+        (running.own, running.accepted) = (true, true);
     }
 
     fn mark_accepted(&mut self, index: usize) {
-        let forgets = self.mistake == Mistake::AcceptWithoutMark;
-        self.mark |= !forgets;
+        let marked = self.mark;
+        self.set_mark();
+        self.mark = marked || self.mistake != Mistake::AcceptWithoutMark;
         let running = self.running_mut(index);
-        (running.accepted, running.rung, running.heard) = (false, true, true);
-        running.own = 0;
+        (running.accepted, running.rung, running.own) = (false, true, false);
+        running.heard = running.process.step == Step::Listen;
     }
 
     /// The process is gone.
     fn end(&mut self, index: usize) {
         if self.running[index].take().is_some_and(|running| running.fetching) {
-            self.served = 0;
+            self.due |= std::mem::take(&mut self.served);
         }
         if self.lock == Some(index) {
             self.lock = None;
@@ -286,10 +282,10 @@ impl World {
                 let seen = world.try_lock(index);
                 world.running_mut(index).tried = Some(seen);
             }),
-            Step::SetMark => outcome(Seen::Done, &|world| world.set_mark(index)),
+            Step::SetMark => outcome(Seen::Done, &|world| world.set_own_mark(index)),
             Step::TryLock => match running.tried {
                 Some(seen) => outcome(seen, &|world| {
-                    world.set_mark(index);
+                    world.set_own_mark(index);
                     world.running_mut(index).tried = None;
                 }),
                 None => outcome(self.clone().try_lock(index), &|world| {
@@ -305,6 +301,7 @@ impl World {
                 world.mark &= !(running.stop && world.mistake == Mistake::TakeAndStop);
             }),
             Step::TakeMark => outcome(Seen::Done, &|world| {
+                world.reason |= world.mark;
                 if world.mistake != Mistake::TakeAfterFetch {
                     world.take_mark();
                 }
@@ -343,10 +340,7 @@ impl World {
                 return outcomes;
             }
             Step::Hush => outcome(Seen::Done, &|_| {}),
-            Step::Exit => outcomes.push(self.with(|world| {
-                world.check_end(index);
-                world.end(index);
-            })),
+            Step::Exit => {} // it is gone already
         }
         if self.faults.failures && matches!(step, Step::SetMark | Step::TryLock | Step::TakeMark | Step::Work) {
             outcomes.push(self.with(|world| {
@@ -366,12 +360,16 @@ impl World {
         if self.running.iter().flatten().filter(|running| running.process.holds).count() > 1 {
             self.wrong = Some("two holders");
         }
+        if self.running_mut(index).process.step == Step::Exit {
+            self.check_end(index);
+            self.end(index);
+        }
     }
 
-    fn set_mark(&mut self, index: usize) {
-        self.mark = true;
+    fn set_own_mark(&mut self, index: usize) {
+        self.set_mark();
         let running = self.running_mut(index);
-        (running.own, running.rung) = (0, false);
+        (running.own, running.rung) = (false, false);
     }
 
     fn try_lock(&mut self, index: usize) -> Seen {
@@ -390,10 +388,10 @@ impl World {
         }
     }
 
-    /// A fetch serves every trigger of before, heard or not.
+    /// A fetch serves every mark of before.
     fn begin_fetch(&mut self, index: usize) {
         self.running_mut(index).fetching = true;
-        self.served = self.due;
+        self.served = std::mem::take(&mut self.due);
         if !std::mem::take(&mut self.reason) {
             self.wrong = Some("a fetch for nothing");
         }
@@ -409,24 +407,22 @@ impl World {
         if self.mistake == Mistake::TakeAfterFetch {
             self.take_mark();
         }
+        let served = std::mem::take(&mut self.served);
         if succeeded {
-            self.due &= !self.served;
+            self.firm &= self.due;
+        } else {
+            self.due |= served;
         }
         if settles {
             self.owed = false;
         }
-        self.served = 0;
     }
 
     /// Nobody leaves with a trigger that only it knows of, unless something was wrong with it.
     fn check_end(&mut self, index: usize) {
         let Running { own, stop, process, .. } = self.running[index].unwrap();
-        if own & self.due != 0 {
-            if stop || process.failed {
-                self.due &= !own;
-            } else {
-                self.wrong = Some("a process has left without having set its mark");
-            }
+        if own && !stop && !process.failed {
+            self.wrong = Some("a process has left without having set its mark");
         }
     }
 
@@ -437,13 +433,13 @@ impl World {
             Some("a process waits for ever")
         } else if self.queue != 0 {
             Some("somebody waits to be accepted")
-        } else if unharmed && self.due != 0 {
+        } else if unharmed && self.due {
             Some("a trigger is lost")
         } else if unharmed && remembered {
             Some("a mark is left behind")
-        } else if self.due & self.firm != 0 {
+        } else if self.due && self.firm {
             Some("a trigger after everything was well again is lost")
-        } else if self.due != 0 && !remembered {
+        } else if self.due && !remembered {
             Some("a trigger is lost and left no mark")
         } else {
             None
@@ -462,7 +458,7 @@ impl fmt::Debug for Violation {
         writeln!(f, "{}:", self.wrong)?;
         for world in &self.path {
             let World { queue, mark, owed, lock, due, .. } = world;
-            write!(f, "queue {queue:06b} due {due:06b} mark {mark} owed {owed} lock {lock:?}")?;
+            write!(f, "queue {queue} due {due} mark {mark} owed {owed} lock {lock:?}")?;
             for (kind, running) in world.kinds.iter().zip(&world.running) {
                 let Some(running) = running else { continue };
                 let Running { process, stop, rung, accepted, fetching, .. } = running;
@@ -479,8 +475,8 @@ impl fmt::Debug for Violation {
 
 /// Walks through every state that can be reached, depth first. Tells how many there are. A state that is reached from
 /// itself is a loop that needs nobody's doing: triggers and signals are used up.
-fn explore(kinds: [Kind; STARTERS], faults: Faults, mistake: Mistake) -> Result<usize, Violation> {
-    let first = World::new(kinds, faults, mistake);
+fn explore(kinds: [Kind; STARTERS], knocks: u8, faults: Faults, mistake: Mistake) -> Result<usize, Violation> {
+    let first = World::new(kinds, knocks, faults, mistake);
     let unharmed = faults == Faults::default();
     let mut path = vec![(first.clone(), vec![first.clone()])];
     let mut finished: HashMap<World, bool> = HashMap::new();
@@ -534,37 +530,58 @@ fn choices() -> Vec<[Kind; STARTERS]> {
     choices
 }
 
-/// Explores every choice of starters. Tells how many states there were.
-fn explore_all(faults: Faults, mistake: Mistake) -> Result<usize, Violation> {
-    let mut states = 0;
-    for kinds in choices() {
-        states += explore(kinds, faults, mistake)?;
-    }
-    Ok(states)
+/// Explores these choices of starters. Tells how many states there were.
+fn explore_all(choices: &[[Kind; STARTERS]], knocks: u8, faults: Faults, mistake: Mistake) -> Result<usize, Violation> {
+    choices.iter().map(|kinds| explore(*kinds, knocks, faults, mistake)).sum()
 }
+
+/// Few enough for every test run. All of them: `cargo test --release --lib wake::protocol -- --ignored`.
+const SOME: [[Kind; STARTERS]; 3] = [
+    [Kind::Service, Kind::Connection, Kind::Plain],
+    [Kind::Connection, Kind::Plain, Kind::Follower],
+    [Kind::Plain, Kind::Follower, Kind::Follower],
+];
+
+const NONE: Faults = Faults { signals: 0, failures: false };
+const SIGNAL: Faults = Faults { signals: 1, failures: false };
+const FAILURES: Faults = Faults { signals: 0, failures: true };
 
 #[test]
 fn no_trigger_is_lost_and_no_fetch_is_for_nothing() {
-    let states = explore_all(Faults::default(), Mistake::None).unwrap();
-    println!("{states} states");
-    assert!(states > 100_000, "{states}");
+    let states = explore_all(&SOME, 1, NONE, Mistake::None).unwrap();
+    assert!(states > 50_000, "{states} states: not everything was explored");
 }
 
 #[test]
 fn a_signal_at_any_step_leaves_a_mark() {
-    let states = explore_all(Faults { signals: 1, failures: false }, Mistake::None).unwrap();
-    println!("{states} states");
+    explore_all(&SOME[1..], 1, SIGNAL, Mistake::None).unwrap();
+    explore_all(&[[Kind::Service, Kind::Plain, Kind::Plain]], 1, SIGNAL, Mistake::None).unwrap();
 }
 
 #[test]
 fn a_failure_at_any_step_leaves_a_mark_and_ends() {
-    let states = explore_all(Faults { signals: 0, failures: true }, Mistake::None).unwrap();
-    println!("{states} states");
+    explore_all(&SOME, 1, FAILURES, Mistake::None).unwrap();
+}
+
+#[test]
+#[ignore = "minutes, and gigabytes: millions of states"]
+fn every_choice_of_starters_and_three_notifications() {
+    let choices = choices();
+    let (with_service, others): (Vec<_>, Vec<_>) = choices.iter().partition(|kinds| kinds.contains(&Kind::Service));
+    for faults in [NONE, SIGNAL, FAILURES] {
+        let mut states = explore_all(&others, 0, faults, Mistake::None).unwrap();
+        for kinds in &with_service {
+            // A second process that listens makes far more states: one notification shows what there is to show.
+            let knocks = if kinds.contains(&Kind::Listener) { 1 } else { 3 };
+            states += explore(*kinds, knocks, faults, Mistake::None).unwrap();
+        }
+        println!("{faults:?}: {states} states");
+    }
 }
 
 #[track_caller]
 fn assert_caught(mistake: Mistake, faults: Faults, wrong: &[&str]) {
-    match explore_all(faults, mistake) {
+    match explore_all(&choices(), 1, faults, mistake) {
         Ok(states) => panic!("{mistake:?} was not noticed in {states} states"),
         Err(violation) => assert!(wrong.contains(&violation.wrong), "{mistake:?}: {violation:?}"),
     }
@@ -572,20 +589,17 @@ fn assert_caught(mistake: Mistake, faults: Faults, wrong: &[&str]) {
 
 #[test]
 fn mistakes_are_noticed() {
-    let none = Faults::default();
-    let signal = Faults { signals: 1, failures: false };
-    let failures = Faults { signals: 0, failures: true };
     let lost = &["a trigger is lost", "a mark is left behind"][..];
     let forgotten = &["a trigger is lost and left no mark"][..];
     for (mistake, faults, wrong) in [
-        (Mistake::NoFinalLook, none, lost),
-        (Mistake::LockBeforeMark, none, lost),
-        (Mistake::TakeAfterFetch, none, lost),
-        (Mistake::NothingOwed, signal, forgotten),
-        (Mistake::AcceptWithoutMark, signal, forgotten),
-        (Mistake::TakeAndStop, signal, forgotten),
-        (Mistake::RetryAfterFailure, failures, &["a loop without an end"]),
-        (Mistake::NoLock, none, &["two holders"]),
+        (Mistake::NoFinalLook, NONE, lost),
+        (Mistake::LockBeforeMark, NONE, lost),
+        (Mistake::TakeAfterFetch, NONE, lost),
+        (Mistake::NothingOwed, SIGNAL, forgotten),
+        (Mistake::AcceptWithoutMark, SIGNAL, forgotten),
+        (Mistake::TakeAndStop, SIGNAL, forgotten),
+        (Mistake::RetryAfterFailure, FAILURES, &["a loop without an end"]),
+        (Mistake::NoLock, NONE, &["two holders"]),
     ] {
         assert_caught(mistake, faults, wrong);
     }

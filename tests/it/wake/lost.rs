@@ -111,6 +111,69 @@ both! {
         assert_eq!(world.result(id).1, "done\n");
     }
 
+    fn fifty_starters_of_every_kind_are_one_handler_and_lose_nothing(dialect) {
+        let world = World::new(dialect);
+        let listener = Node::listen();
+        let mut ids = Vec::new();
+        let (mut handlers, mut peers) = (Vec::new(), Vec::new());
+        for index in 0..50 {
+            // What is queued before a start is handled when all are gone.
+            ids.extend((index % 10 == 0).then(|| world.enqueue(&format!("echo {index}"))));
+            let handler = world.node.handler();
+            handlers.push(match index % 5 {
+                1 | 2 => {
+                    let (ours, peer) = connection();
+                    peers.push(peer);
+                    handler.inetd(ours).start()
+                }
+                3 if index == 23 => {
+                    peers.push(knock(&listener));
+                    handler.systemd(listener.try_clone().unwrap()).start()
+                }
+                _ => handler.start(),
+            });
+        }
+        let last = world.enqueue("echo last");
+        world.run().exits(0);
+        for handler in handlers {
+            handler.wait().exits(0);
+        }
+        peers.into_iter().for_each(assert_not_answered);
+        ids.push(last);
+        assert!(ids.iter().all(|id| world.collector.row(*id).ret == Some(0) && world.node.runs_of(*id) == 1));
+        let kinds: Vec<_> = world.node.marks().into_iter().map(|mark| mark.kind).collect();
+        assert_eq!(kinds, ["start", "end"].repeat(ids.len()), "commands overlap");
+        let fetches = world.collector.count(Call::Fetch);
+        assert!(fetches <= 2 * 51, "{fetches} fetches");
+        assert_nobody_waits(&listener);
+        assert!(!is_due(&world.node));
+        world.check();
+    }
+
+    fn a_starter_that_comes_as_the_handler_ends_is_not_lost(dialect) {
+        let world = World::new(dialect);
+        for turn in 0..20 {
+            // The handler's last fetch has found nothing, and does not know it yet.
+            let before = world.collector.count(Call::Fetch);
+            world.collector.fail(Call::Fetch, When::Nth(before + 1), Fault::StallAfter);
+            let handler = world.node.handler().start();
+            world.collector.wait_for_count(Call::Fetch, before + 1);
+            let id = world.enqueue("echo late");
+            // The starter is stopped somewhere on its way, and goes on while the handler ends.
+            let starter = world.node.handler().args(["dequeue", "--no-wait"]).start();
+            (0..turn * 20).for_each(|_| std::thread::yield_now());
+            starter.signal(Signal::STOP);
+            world.collector.release();
+            (0..turn * 5).for_each(|_| std::thread::yield_now());
+            starter.signal(Signal::CONT);
+            starter.wait().exits(0);
+            handler.wait().exits(0);
+            assert_eq!(world.result(id).1, "late\n", "turn {turn}");
+            assert!(!is_due(&world.node), "turn {turn}");
+        }
+        world.check();
+    }
+
     fn senders_that_do_not_count_do_not_start_one_handler_each(dialect) {
         let world = World::new(dialect);
         world.node.configure("[wake]\nallow = [\"10.0.0.0/8\"]\n");
