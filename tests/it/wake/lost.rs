@@ -1,6 +1,6 @@
 //! No wake-up is lost: whoever cannot fetch after a trigger leaves its mark.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{assert_nobody_waits, assert_not_answered, connect, connection, knock};
 use crate::support::collector::Collector;
@@ -161,11 +161,12 @@ both! {
             let id = world.enqueue("echo late");
             // The starter is stopped somewhere on its way, and goes on while the handler ends.
             let starter = world.node.handler().args(["dequeue", "--no-wait"]).start();
+            let pid = Pid::from_raw(starter.pid()).unwrap();
             (0..turn * 20).for_each(|_| std::thread::yield_now());
-            starter.signal(Signal::STOP);
+            let _ = kill_process(pid, Signal::STOP); // it may be gone already
             world.collector.release();
             (0..turn * 5).for_each(|_| std::thread::yield_now());
-            starter.signal(Signal::CONT);
+            let _ = kill_process(pid, Signal::CONT);
             starter.wait().exits(0);
             handler.wait().exits(0);
             assert_eq!(world.result(id).1, "late\n", "turn {turn}");
