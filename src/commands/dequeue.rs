@@ -1,5 +1,4 @@
-//! `dequeue`, and what happens without a command: become the one handler, or leave the running one a mark. `report` is
-//! the same walk with less to do.
+//! `dequeue`, and what happens without a command: become the one handler, or leave the running one a mark.
 
 use std::time::Duration;
 
@@ -12,11 +11,12 @@ use crate::config::{Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::{agent, boot, environment};
-use crate::handler::{Handler, open_ledger};
+use crate::handler::{Handler, Progress, open_ledger};
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
+use crate::wake::protocol::{self, Process, Seen, Step};
 use crate::wake::stop::Stop;
 
 /// How often a person who follows another handler looks whether it has ended.
@@ -38,24 +38,34 @@ pub enum Task {
 pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let loaded = require_root().and_then(|()| load(global));
     let allow: &[Network] = loaded.as_ref().map_or(&[], |(_, settings)| &settings.wake.allow);
-    let (rings, stop) = (Rings::default(), Stop::default());
-    let start = Start {
-        task,
-        follow: activation.terminal && task == Task::Dequeue { no_wait: false },
-        listening: !activation.listeners.is_empty(),
-        connected: !activation.connections.is_empty(),
-    };
+    // Where the configuration is broken, a notification leaves its mark all the same.
+    let paths = Paths::resolve(global.root.as_deref(), &|name| std::env::var_os(name));
+    let wake = require_root().and_then(|()| Ok(WakeFiles::open(&paths.state)?));
+    let (rings, stop) = (Rings::marking(wake.as_ref().ok().cloned()), Stop::default());
+    let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
+    let follow = activation.terminal && task == Task::Dequeue { no_wait: false };
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
         Ok(doorbell) => doorbell,
         Err(err) => return fail(&Error::Start(err)),
     };
-    let knocked = start.connected || doorbell.was_knocked_at();
+    let knocked = connected || doorbell.was_knocked_at();
+    let process = Process::new(protocol::Start { listening, knocked, follow });
+    let run = match (&loaded, &wake) {
+        (Ok((paths, settings)), Ok(wake)) => {
+            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None })
+        }
+        (Err(err), _) | (_, Err(err)) => Err(err),
+    };
+    for warning in loaded.iter().flat_map(|(_, settings)| &settings.warnings) {
+        tracing::warn!("{warning}");
+    }
     let exit = tokio::select! {
         () = stop.too_late() => {
             tracing::warn!("told to stop, and something is still unfinished: it waits for the next start");
             Exit::Ok
         }
-        exit = handle(&start, knocked, &rings, &stop, &loaded) => exit,
+        // On the heap: it is the bulk of this program's state.
+        exit = Box::pin(perform(task, process, run, &rings, &stop)) => exit,
         never = doorbell.watch(allow, &rings) => match never {},
         broken = stop.hear_signals() => match broken {
             Ok(never) => match never {},
@@ -77,43 +87,42 @@ pub async fn hush(activation: Activation) {
     }
 }
 
-/// How this process was started, as far as it matters here.
-struct Start {
-    task: Task,
-    /// Somebody sits at a terminal and wants to see the end of it.
-    follow: bool,
-    /// Notifications can still arrive.
-    listening: bool,
-    /// This process is one notification's.
-    connected: bool,
+/// Does what it was started for.
+async fn perform(task: Task, process: Process, run: Result<Run<'_>, &Error>, rings: &Rings, stop: &Stop) -> Exit {
+    if let (Task::Report, Ok(run)) = (task, &run) {
+        match run.only_report().await {
+            Ok(Reported::Done(exit)) => return exit,
+            Ok(Reported::FetchOwed) => tracing::info!("another start left its work to this one: handling the queue"),
+            Err(err) => return fail(&err),
+        }
+    }
+    follow_protocol(process, run, rings, stop).await
 }
 
-async fn handle(
-    start: &Start,
-    knocked: bool,
-    rings: &Rings,
-    stop: &Stop,
-    loaded: &Result<(Paths, Settings), Error>,
-) -> Exit {
-    if start.listening && knocked {
-        rings.first().await;
-    }
-    let done = match loaded {
-        Ok((paths, settings)) => {
-            let run = Run { start, rings, stop, paths, settings };
-            // On the heap: it is the bulk of this program's state.
-            Box::pin(run.become_handler()).await.map_err(|err| fail(&err))
-        }
-        Err(err) => Err(fail(err)),
-    };
-    match done {
-        Ok(exit) => exit,
-        Err(exit) => {
-            if start.listening {
-                rings.hush().await;
+/// Does one step after the other, as the protocol says. Between two waits nothing else happens in this process: what is
+/// accepted after the last wait stays with the kernel.
+async fn follow_protocol(mut process: Process, mut run: Result<Run<'_>, &Error>, rings: &Rings, stop: &Stop) -> Exit {
+    let mut exit = Exit::Ok;
+    loop {
+        let seen = match (process.step(), &mut run) {
+            (Step::Exit, _) => return exit,
+            (Step::Listen, _) => Ok(rings.first().await),
+            (Step::Linger, _) => Ok(tokio::select! { seen = rings.linger() => seen, () = stop.asked() => Seen::Quiet }),
+            (Step::Hush, _) => {
+                tokio::select! { () = rings.hush() => {}, () = stop.asked() => {} }
+                Ok(Seen::Done)
             }
-            exit
-        }
+            (next, Ok(run)) => run.perform(next, &mut exit).await.inspect_err(|err| run.give_up(err)),
+            (_, Err(err)) => {
+                exit = exit.and(fail(err));
+                Ok(Seen::Failed)
+            }
+        };
+        let seen = seen.unwrap_or_else(|err| {
+            exit = exit.and(fail(&err));
+            Seen::Failed
+        });
+        process = process.next(seen, stop.is_asked());
     }
 }
 
@@ -124,89 +133,85 @@ enum Reported {
     FetchOwed,
 }
 
-/// What a run needs to know.
+/// What a run needs to know, and what it has.
 struct Run<'a> {
-    start: &'a Start,
     rings: &'a Rings,
     stop: &'a Stop,
     paths: &'a Paths,
     settings: &'a Settings,
+    wake: &'a WakeFiles,
+    /// While this process holds the lock.
+    holder: Option<(Handler<'a>, Progress)>,
 }
 
-impl Run<'_> {
-    async fn become_handler(&self) -> Result<Exit, Error> {
-        let Self { start, rings, stop, settings, .. } = self;
-        for warning in &settings.warnings {
-            tracing::warn!("{warning}");
-        }
-        let notified = rings.count() > 0;
-        if !notified && (start.connected || rings.ignored() > 0) {
-            tracing::debug!("started by a sender that does not count: nothing to do");
-            return Ok(Exit::Ok);
-        }
-        let wake = WakeFiles::open(&self.paths.state)?;
-        if start.task == Task::Report {
-            match self.only_report(&wake).await? {
-                Reported::Done(exit) => return Ok(exit),
-                Reported::FetchOwed => tracing::info!("another start left its work to this one: handling the queue"),
+impl<'a> Run<'a> {
+    /// Does one step of the protocol.
+    async fn perform(&mut self, step: Step, exit: &mut Exit) -> Result<Seen, Error> {
+        Ok(match (step, &mut self.holder) {
+            (Step::SetMark, _) => {
+                self.wake.set_mark()?;
+                self.rings.take();
+                Seen::Done
             }
-        }
-        let mut exit = Exit::Ok;
-        loop {
-            // First the mark, then the lock: whoever holds it sees the mark, or we get the lock.
-            wake.set_mark()?;
-            rings.take();
-            match wake.try_lock()? {
-                Some(mut lock) => {
-                    crash::point("locked");
-                    lock.sign();
-                    exit = exit.and(self.handler(&wake, &lock)?.run(notified).await);
-                    drop(lock);
-                    if stop.is_asked() || !wake.is_marked() {
-                        return Ok(exit);
-                    }
-                    // Set between the handler's last look and the end of its lock.
+            (Step::TryLock, _) => {
+                if let Some(lock) = self.wake.try_lock()? {
+                    return self.hold(lock);
                 }
-                None if start.listening && rings.wait_or_quiet().await => {}
-                None if start.follow && !stop.is_asked() => self.follow(&wake).await,
-                None => {
-                    tracing::debug!("another handler works on this node: it has been told");
-                    return Ok(exit);
+                tracing::debug!("another handler works on this node: it has been told");
+                Seen::Busy
+            }
+            (Step::Follow, _) => match self.follow().await? {
+                Some(lock) => self.hold(lock)?,
+                None => Seen::Done,
+            },
+            (Step::Pace, Some((handler, _))) => {
+                handler.pace().await;
+                Seen::Done
+            }
+            (Step::TakeMark, Some((_, progress))) => {
+                if self.wake.take_mark()? | self.rings.take() {
+                    progress.start_afresh();
+                }
+                Seen::Done
+            }
+            (Step::Work, Some((handler, progress))) => {
+                if handler.round(progress).await? {
+                    Seen::News
+                } else {
+                    Seen::Nothing
                 }
             }
-        }
-    }
-
-    /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock
-    /// relies on it for a fetch; a mark that was there before is nobody's, since every starter sets its own.
-    async fn only_report(&self, wake: &WakeFiles) -> Result<Reported, Error> {
-        for tell in [true, false] {
-            let before = wake.mark();
-            if let Some(mut lock) = wake.try_lock()? {
-                lock.sign();
-                let exit = self.handler(wake, &lock)?.report().await;
-                drop(lock);
-                let done = self.stop.is_asked() || wake.mark() == before;
-                return Ok(if done { Reported::Done(exit) } else { Reported::FetchOwed });
+            (Step::LookAtMark, _) if self.wake.is_marked() => Seen::Marked,
+            (Step::LookAtMark, _) => Seen::Unmarked,
+            (Step::Unlock, holder) => {
+                if let Some((handler, progress)) = holder.take() {
+                    *exit = exit.and(handler.end(&progress));
+                }
+                Seen::Done
             }
-            if tell {
-                wake.set_mark()?;
-            }
-        }
-        tracing::info!("another handler works on this node: it has been told");
-        Ok(Reported::Done(Exit::Ok))
+            // Not without the lock, or not here.
+            (Step::Pace | Step::TakeMark | Step::Work, None)
+            | (Step::Listen | Step::Linger | Step::Hush | Step::Exit, _) => Seen::Failed,
+        })
     }
 
-    /// Waits for the running handler to end.
-    async fn follow(&self, wake: &WakeFiles) {
-        let who = wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
-        tracing::info!("another handler{who} works on this node: waiting for it");
-        while !self.stop.is_asked() && !matches!(wake.try_lock(), Ok(Some(_))) {
-            tokio::select! { () = sleep(FOLLOW_INTERVAL) => {}, () = self.stop.asked() => {} }
+    /// Becomes the handler.
+    fn hold(&mut self, lock: RunLock) -> Result<Seen, Error> {
+        let (handler, progress) = self.holder.insert((self.handler(lock)?, Progress::default()));
+        *progress = handler.begin()?;
+        Ok(Seen::Locked)
+    }
+
+    /// Something local has failed: nothing can be done any more.
+    fn give_up(&mut self, err: &Error) {
+        if let Some((handler, _)) = self.holder.take() {
+            handler.give_up(err);
         }
     }
 
-    fn handler<'a>(&'a self, wake: &'a WakeFiles, lock: &'a RunLock) -> Result<Handler<'a>, Error> {
+    fn handler(&self, mut lock: RunLock) -> Result<Handler<'a>, Error> {
+        crash::point("locked");
+        lock.sign();
         let settings = self.settings;
         Ok(Handler {
             settings,
@@ -216,12 +221,41 @@ impl Run<'_> {
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: open_ledger(&self.paths.state)?,
-            wake,
+            wake: self.wake,
             lock,
-            rings: self.rings,
-            listening: self.start.listening,
             stop: self.stop,
         })
+    }
+
+    /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock
+    /// relies on it for a fetch; a mark that was there before is nobody's, since every starter sets its own.
+    async fn only_report(&self) -> Result<Reported, Error> {
+        for tell in [true, false] {
+            let before = self.wake.mark();
+            if let Some(lock) = self.wake.try_lock()? {
+                let exit = self.handler(lock)?.report().await;
+                let done = self.stop.is_asked() || self.wake.mark() == before;
+                return Ok(if done { Reported::Done(exit) } else { Reported::FetchOwed });
+            }
+            if tell {
+                self.wake.set_mark()?;
+            }
+        }
+        tracing::info!("another handler works on this node: it has been told");
+        Ok(Reported::Done(Exit::Ok))
+    }
+
+    /// Waits for the running handler to end. `None`: told to stop.
+    async fn follow(&self) -> Result<Option<RunLock>, Error> {
+        let who = self.wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
+        tracing::info!("another handler{who} works on this node: waiting for it");
+        while !self.stop.is_asked() {
+            if let Some(lock) = self.wake.try_lock()? {
+                return Ok(Some(lock));
+            }
+            tokio::select! { () = sleep(FOLLOW_INTERVAL) => {}, () = self.stop.asked() => {} }
+        }
+        Ok(None)
     }
 }
 

@@ -1,6 +1,5 @@
-//! The loop: recover, then fetch → admit → acknowledge → run → report, until a fetch brings nothing new, nothing is left
-//! to run and nobody has knocked. It sequences the four kinds of effect and decides nothing that can be decided in pure
-//! code.
+//! One round of work: fetch → admit → acknowledge → run → report. It sequences the four kinds of effect and decides
+//! nothing that can be decided in pure code; when there is another round, the wake protocol decides.
 
 mod fetch;
 mod recover;
@@ -31,7 +30,6 @@ use crate::handler::report::Posting;
 use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
 use crate::wake::lock::{RunLock, WakeFiles};
-use crate::wake::notification::Rings;
 use crate::wake::stop::Stop;
 
 /// How often an exchange is repeated within one run before it is left to the next trigger.
@@ -60,18 +58,14 @@ pub struct Handler<'a> {
     /// The files of the wake protocol.
     pub wake: &'a WakeFiles,
     /// Held as long as this lives.
-    pub lock: &'a RunLock,
-    /// Notifications that arrive meanwhile.
-    pub rings: &'a Rings,
-    /// Whether more notifications can arrive: then it lingers until nobody knocks.
-    pub listening: bool,
+    pub lock: RunLock,
     /// Whether the signal to stop came.
     pub stop: &'a Stop,
 }
 
 /// What the run has come to so far.
 #[derive(Debug, Default)]
-struct Progress {
+pub struct Progress {
     /// What the last fetch of each queue came to.
     fetched: Exit,
     /// What posting has come to.
@@ -87,30 +81,72 @@ struct Progress {
     done: u64,
 }
 
+impl Progress {
+    /// Somebody wants a fetch: of every queue, those that failed before included.
+    pub fn start_afresh(&mut self) {
+        self.fetched = Exit::Ok;
+        self.not_fetched.clear();
+        self.taken.clear();
+        self.posting.unreachable.clear();
+    }
+}
+
 impl Handler<'_> {
-    /// Works until there is nothing to do. `notified` says that a notification, not a person or a timer, is the reason.
-    pub async fn run(mut self, notified: bool) -> Exit {
+    /// Finds out what an earlier handler has left. To be called once, before anything else.
+    ///
+    /// # Errors
+    /// When the ledger or a run directory cannot be used.
+    pub fn begin(&mut self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         if let Err(err) = &self.agent {
             tracing::error!("{err}");
             progress.lasting = Exit::Unavailable;
         }
-        if let Err(err) = self.work(&mut progress, notified).await {
-            tracing::error!("{}", err.report());
-            progress.lasting = progress.lasting.and(err.exit());
-            if self.listening {
-                self.rings.hush().await;
-            }
-            if let Error::Ledger(err) = &err {
-                if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
-                    tracing::error!("{}", Error::from(err).report());
-                }
+        crash::point("ledger-opened");
+        self.recover()?;
+        crash::point("recovered");
+        Ok(progress)
+    }
+
+    /// Fetches once, runs everything that waits, and reports. Tells whether anything was new.
+    ///
+    /// # Errors
+    /// When something local fails. A collector that cannot be reached is no error: it is told by [`Self::end`].
+    pub async fn round(&mut self, progress: &mut Progress) -> Result<bool, Error> {
+        let news = self.fetch_all(progress).await?;
+        if !news && !progress.pause_said {
+            self.lock.note_empty_fetch(now());
+        }
+        if self.agent.is_ok() && progress.not_fetched.is_empty() && !self.stop.is_asked() && !progress.pause_said {
+            self.wake.settle()?;
+        }
+        let ran = self.run_waiting(progress).await;
+        // Whatever went wrong, what is finished is reported as far as possible.
+        self.report_finished(progress).await.and(ran)?;
+        if !news {
+            self.forget_old()?;
+        }
+        Ok(news)
+    }
+
+    /// Lets go of the lock after something local has failed. A ledger that has turned out to be damaged is set aside, for
+    /// the next start to make a new one.
+    pub fn give_up(self, err: &Error) {
+        if let Error::Ledger(err) = err {
+            if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
+                tracing::error!("{}", Error::from(err).report());
             }
         }
+    }
+
+    /// Lets go of the lock, and tells what everything has come to.
+    #[must_use]
+    pub fn end(self, progress: &Progress) -> Exit {
         if self.stop.is_asked() {
             tracing::info!("told to stop; what is left waits for the next start");
             return Exit::Ok;
         }
+        tracing::debug!("done: {} actions", progress.done);
         progress.lasting.and(progress.fetched).and(progress.posting.exit)
     }
 
@@ -140,47 +176,8 @@ impl Handler<'_> {
         Ok(true)
     }
 
-    async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
-        crash::point("ledger-opened");
-        self.recover()?;
-        crash::point("recovered");
-        loop {
-            if notified {
-                self.pace().await;
-            }
-            self.wake.take_mark()?;
-            self.rings.take();
-            let news = self.fetch_all(progress).await?;
-            let ran = self.run_waiting(progress).await;
-            // Whatever went wrong, what is finished is reported as far as possible.
-            self.report_finished(progress).await.and(ran)?;
-            if self.stop.is_asked() {
-                return Ok(());
-            }
-            if news {
-                notified = false;
-                continue;
-            }
-            if progress.not_fetched.is_empty() && !progress.pause_said {
-                self.lock.note_empty_fetch(now());
-            }
-            let rung = self.listening && self.rings.wait_or_quiet().await;
-            if !rung && !self.wake.is_marked() {
-                break;
-            }
-            notified = true;
-            progress.fetched = Exit::Ok;
-            progress.not_fetched.clear();
-            progress.taken.clear();
-            progress.posting.unreachable.clear();
-        }
-        self.forget_old()?;
-        tracing::debug!("done: {} actions, {} notifications", progress.done, self.rings.count());
-        Ok(())
-    }
-
-    /// After an empty fetch, the next notified one starts no sooner than `wake.min_interval` later.
-    async fn pace(&self) {
+    /// After a fetch that brought nothing, the next notified one starts no sooner than `wake.min_interval` later.
+    pub async fn pace(&self) {
         let Some(last) = self.lock.last_empty_fetch() else { return };
         // A clock that was set back says nothing.
         let Ok(since) = now().duration_since(last) else { return };

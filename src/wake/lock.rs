@@ -1,8 +1,5 @@
-//! One handler at a time, and no wake-up lost.
-//!
-//! A starter sets the *mark* first and only then tries the lock. Whoever holds the lock removes the mark before it
-//! fetches, and after it has let go of the lock it looks at the mark once more. So for every mark that is set, a fetch
-//! begins afterwards: either the holder sees the mark before it ends, or the starter gets the lock.
+//! The files of the wake protocol: the mark, the lock, and what is owed. What they are for, and in which order they are
+//! used, is said in [`crate::wake::protocol`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -38,6 +35,7 @@ pub enum LockError {
 #[derive(Clone, Debug)]
 pub struct WakeFiles {
     mark: PathBuf,
+    owed: PathBuf,
     lock: PathBuf,
 }
 
@@ -57,7 +55,7 @@ impl WakeFiles {
         if !lock.exists() {
             sync_names(state);
         }
-        Ok(Self { mark: state.join("wake"), lock })
+        Ok(Self { mark: state.join("wake"), owed: state.join("wake.owed"), lock })
     }
 
     /// Says that a fetch has to begin after now.
@@ -83,15 +81,29 @@ impl WakeFiles {
         fs::metadata(&self.mark).ok().map(|metadata| (metadata.ino(), metadata.len()))
     }
 
-    /// Removes the mark and tells whether it was set.
+    /// Takes the mark and tells whether it was set. A fetch is owed from now on, until [`Self::settle`]: the mark
+    /// changes its name, so that no moment is without it.
     ///
     /// # Errors
-    /// When the file is there and cannot be removed.
+    /// When the file is there and cannot be renamed.
     pub fn take_mark(&self) -> Result<bool, LockError> {
-        match fs::remove_file(&self.mark) {
+        match fs::rename(&self.mark, &self.owed) {
             Ok(()) => Ok(true),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(LockError::File { path: self.mark.clone(), source }),
+        }
+    }
+
+    /// Says that every queue was fetched after the mark was taken. Only the holder of the lock may say so.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be removed.
+    pub fn settle(&self) -> Result<(), LockError> {
+        match fs::remove_file(&self.owed) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LockError::File { path: self.owed.clone(), source })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -99,6 +111,12 @@ impl WakeFiles {
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.mark.exists()
+    }
+
+    /// Whether somebody wanted a fetch and none has succeeded since: the mark is set, or a fetch is owed.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.is_marked() || self.owed.exists()
     }
 
     /// Tries to become the one handler. `None`: another one works.

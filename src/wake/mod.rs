@@ -5,4 +5,5 @@ pub mod activation;
 pub mod holder;
 pub mod lock;
 pub mod notification;
+pub mod protocol;
 pub mod stop;

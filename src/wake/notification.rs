@@ -21,10 +21,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::Network;
 use crate::wake::activation::Activation;
+use crate::wake::lock::WakeFiles;
+use crate::wake::protocol::Seen;
 
 /// A listening socket counts as idle when nobody has knocked for this long. A handler that ended at once would be
 /// started again for each knock of a burst, and systemd closes a port that is triggered too often.
 pub const QUIET: Duration = Duration::from_millis(250);
+
+/// How long senders that do not count can keep a handler from ending.
+const RESTLESS: Duration = Duration::from_secs(2);
 
 /// How long a sender may take to send what it wants to say.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -41,14 +46,22 @@ pub struct Rings {
     count: Cell<u64>,
     ignored: Cell<u64>,
     taken: Cell<u64>,
-    last: Cell<Option<Instant>>,
     rung: Notify,
+    mark: Option<WakeFiles>,
 }
 
 impl Rings {
+    /// Each notification sets the mark as soon as it is accepted: nobody else knows of it from then on.
+    #[must_use]
+    pub fn marking(mark: Option<WakeFiles>) -> Self {
+        Self { mark, ..Self::default() }
+    }
+
     fn ring(&self) {
+        if let Some(Err(err)) = self.mark.as_ref().map(WakeFiles::set_mark) {
+            tracing::debug!("a notification that only this process remembers: {err}");
+        }
         self.count.set(self.count.get() + 1);
-        self.last.set(Some(Instant::now()));
         self.rung.notify_waiters();
     }
 
@@ -70,9 +83,14 @@ impl Rings {
     }
 
     /// Waits for the first connection, of whatever sender, but no longer than [`QUIET`]: it may have gone away again.
-    pub async fn first(&self) {
+    pub async fn first(&self) -> Seen {
         if self.count.get() + self.ignored.get() == 0 {
             tokio::select! { () = self.rung.notified() => {}, () = sleep(QUIET) => {} }
+        }
+        match (self.count.get(), self.ignored.get()) {
+            (0, 0) => Seen::Quiet,
+            (0, _) => Seen::Ignored,
+            _ => Seen::Rung,
         }
     }
 
@@ -81,20 +99,26 @@ impl Rings {
         self.taken.replace(self.count.get()) != self.count.get()
     }
 
-    /// Waits for a notification, but no longer than until nobody has knocked for [`QUIET`]. True when one came since
-    /// the last [`Self::take`]; it is not taken.
-    pub async fn wait_or_quiet(&self) -> bool {
-        if self.taken.get() == self.count.get() {
-            let until = self.last.get().map_or_else(Instant::now, |last| last.max(Instant::now())) + QUIET;
-            tokio::select! { () = self.rung.notified() => {}, () = sleep_until(until) => {} }
+    /// Waits for a notification, but no longer than until nobody has knocked for [`QUIET`]: `Rung` when one came since
+    /// the last [`Self::take`]; it is not taken. Senders that do not count are bounded: meanwhile nobody looks at the
+    /// mark.
+    pub async fn linger(&self) -> Seen {
+        let latest = Instant::now() + RESTLESS;
+        while self.taken.get() == self.count.get() {
+            let quiet = latest.min(Instant::now() + QUIET);
+            tokio::select! { () = self.rung.notified() => {}, () = sleep_until(quiet) => return self.seen() }
         }
-        self.taken.get() != self.count.get()
+        self.seen()
+    }
+
+    fn seen(&self) -> Seen {
+        if self.taken.get() == self.count.get() { Seen::Quiet } else { Seen::Rung }
     }
 
     /// Lets everybody knock in vain until it is quiet: for a run that has failed. A socket that is left with somebody
     /// waiting starts this program again at once, and systemd closes a port that does so for long.
     pub async fn hush(&self) {
-        while self.wait_or_quiet().await {
+        while self.linger().await == Seen::Rung {
             self.take();
         }
     }

@@ -99,7 +99,7 @@ fn pure_modules_do_not_touch_the_world() {
         "tracing",
     ];
     for (file, lines) in sources() {
-        if file.starts_with("action/") {
+        if file.starts_with("action/") || file == "wake/protocol.rs" {
             let found: Vec<_> = lines.iter().filter(|line| effects.iter().any(|name| line.contains(name))).collect();
             assert!(found.is_empty(), "src/{file}: {found:?}");
         }

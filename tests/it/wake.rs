@@ -1,5 +1,7 @@
 //! Ways to be started, and notifications: none is lost, none costs, none is answered.
 
+mod lost;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
