@@ -7,7 +7,7 @@ use super::{Handler, svcname, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
-use crate::action::state::Next;
+use crate::action::state::{Next, Trace};
 use crate::crash;
 use crate::error::Error;
 use crate::executor::record::Record as EndRecord;
@@ -37,14 +37,16 @@ impl Handler<'_> {
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
             // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
             // be back. A record that nothing was started may be an earlier try's.
-            let same_boot = matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
+            let same_boot = record.boot_id.as_ref().is_none_or(|boot_id| *boot_id == self.boot_id)
+                && matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
+            let trace = if same_boot || claim == Claim::Held { claim.trace() } else { Trace::Nothing };
             let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
                 changes.push(recorded(&record, end));
                 continue;
             }
-            match claim.trace().next() {
+            match trace.next() {
                 Next::Attach => {}
                 Next::StartAgain => changes.push(Change::NotStarted(record.key)),
                 next => {

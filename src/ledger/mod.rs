@@ -62,6 +62,8 @@ pub struct Record {
     pub row: QueuedAction,
     /// Why it is refused without looking at its command.
     pub refused: Option<String>,
+    /// The boot of this machine in which its command was to start; `None` where nothing is known of it.
+    pub boot_id: Option<String>,
     /// How often it could not be started.
     pub tries: u32,
 }
@@ -97,7 +99,7 @@ impl Ledger {
     pub fn in_state(&self, state: State) -> Result<Vec<Record>, LedgerError> {
         let read = || {
             let mut query = self.connection.prepare_cached(&format!(
-                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, tries, state
+                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, tries, state, boot_id
                  FROM action WHERE {} AND state = ?1 ORDER BY rowid",
                 schema::OPEN
             ))?;
@@ -197,6 +199,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         refused: row.get(8)?,
         tries: row.get(9)?,
         state: parsed(row, 10, State::from_name)?,
+        boot_id: row.get(11)?,
     })
 }
 
