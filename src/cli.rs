@@ -1,8 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
+
+use crate::action::name::ActionName;
+use crate::action::time::Timestamp;
+use crate::config::duration;
 
 /// Fetches the actions that an OpenSVC collector has queued for this node, runs them and reports their results.
 ///
@@ -48,6 +54,96 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Post the results that no collector has accepted yet; fetch nothing and run nothing
+    Report,
+    /// Show what this node does and what waits: queues, running, waiting and unreported actions, pause
+    Status(Status),
+    /// List the actions that have ended, the newest first
+    History(History),
+    /// Show everything that is known about one action
+    Show(Show),
+    /// Skip a waiting action or stop a running one; the collector is told 130, cancelled
+    Cancel {
+        /// The action: 628, rpc:628 or rpc:628.2 (queue, id, generation); a short form has to fit only one
+        #[arg(value_name = "ID", allow_negative_numbers = true)]
+        id: ActionName,
+    },
+    /// Take no new actions, over a reboot too, until told to resume; a running one goes on, results still go out
+    Pause(Pause),
+    /// Take new actions again
+    Resume,
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Exit with 75 when the last contact of a queue is older than AGE, like 10m or 2h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub max_age: Option<Duration>,
+}
+
+/// Options of `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Show at most N actions
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: u32,
+    /// Show only those whose result is not 0
+    #[arg(long)]
+    pub failed: bool,
+    /// Show only those that ended since TIME: 2026-11-21, 2026-11-21T09:00 (UTC), 2026-11-21T09:00+01:00, or 2h ago
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("stream").args(["stdout", "stderr"]))]
+pub struct Show {
+    /// The action: 628, rpc:628 or rpc:628.2 (queue, id, generation); a short form has to fit only one
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
+    pub id: ActionName,
+    /// Print what it wrote to standard output, and nothing else
+    #[arg(long)]
+    pub stdout: bool,
+    /// Print what it wrote to standard error, and nothing else
+    #[arg(long)]
+    pub stderr: bool,
+}
+
+/// Options of `pause`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Why, for whoever asks for the status
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Resume by itself after TIME, like 30m or 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = age)]
+    pub duration: Option<Duration>,
+}
+
+/// A moment in the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(Timestamp),
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('-') {
+            return text.parse().map(Self::At).map_err(|err| format!("{err}"));
+        }
+        age(text.strip_suffix(" ago").unwrap_or(text)).map(Self::Ago)
+    }
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    duration::parse(text, &(Duration::from_millis(1)..=duration::LONGEST))
 }

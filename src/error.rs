@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 use std::process::ExitCode;
 
+use crate::action::ActionKey;
+use crate::action::name::NameError;
 use crate::collector::CollectorError;
 use crate::collector::http::HttpError;
 use crate::config::ConfigError;
@@ -78,6 +80,29 @@ pub enum Error {
     /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The pause cannot be read or written.
+    #[error("cannot use the file \"pause\" in the state directory")]
+    Pause(#[source] io::Error),
+    /// What is known about the collectors cannot be read.
+    #[error("cannot read the state directory")]
+    State(#[source] io::Error),
+    /// The name that a person gave does not lead to one action.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is nothing left to cancel.
+    #[error("{key} cannot be cancelled: {why}")]
+    TooLate {
+        /// The action.
+        key: ActionKey,
+        /// What has become of it.
+        why: String,
+    },
+    /// What it printed is not known before it has ended.
+    #[error("{0} has not ended yet")]
+    NotEnded(ActionKey),
+    /// What it printed is not there any more.
+    #[error("the output of {0} is no longer kept here")]
+    NotKept(ActionKey),
     /// No agent is installed.
     #[error(transparent)]
     Agent(#[from] NoAgent),
@@ -107,10 +132,14 @@ impl Error {
             Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
                 Exit::Data
             }
-            Self::Collector(_) => Exit::TempFail,
+            Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
+            Self::Name(_) | Self::TooLate { .. } => Exit::Usage,
             Self::Start(_)
             | Self::Lock(_)
             | Self::Ledger(_)
+            | Self::Pause(_)
+            | Self::NotKept(_)
+            | Self::State(_)
             | Self::Agent(_)
             | Self::Run(_)
             | Self::Spawn(_)

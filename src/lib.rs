@@ -39,8 +39,8 @@
 //!
 //! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
 //! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`
-//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler` and
-//! `executor/supervisor.rs` only and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
+//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler`,
+//! `commands` and `executor/supervisor.rs` only and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
 //!
 //! A new dialect is a codec in `collector/` and an arm in `collector/dialect.rs`. A new way to run things is a module in
 //! `executor/`.
@@ -56,7 +56,17 @@
 //! * A result is durable before it is posted, and posted until the collector accepts it, to the collector that the
 //!   action came from and no other.
 //! * What a row means is a table, [`action::admission`]: a row that is sent again is answered from the ledger; a redo
-//!   is a new generation.
+//!   is a new generation. Every generation ends reported, superseded by a newer one, or expired, and an older result
+//!   never follows a newer one. What is forgotten leaves a tombstone, so that it is answered and not run.
+//! * Nothing is fetched that there is no room to record, and a full disk holds no result back. A ledger that is damaged
+//!   is replaced by one that begins with the run directories, and until it is certain that no collector sends earlier
+//!   rows again, such rows are answered and not run.
+//! * An answer costs one sync, an action one more; that a result was accepted costs none: if a power cut takes it back,
+//!   it is posted again.
+//! * A cancellation and a start are each one conditional statement on the ledger, [`ledger::orders`] and
+//!   [`Ledger::commit`](ledger::Ledger::commit): whoever is second finds nothing to change. What is cancelled after its
+//!   start was recorded is cancelled in its run directory, where its supervisor looks before it begins.
+//! * Commands that only look open the ledger read-only ([`ledger::view`]) and take no lock that a handler wants.
 //! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
 //! * Nothing is ever written to a notifier's connection.
 

@@ -8,7 +8,8 @@ use rustix::fs::Mode;
 use tokio::runtime::Builder;
 
 use opensvc_actions::cli::{Cli, Command};
-use opensvc_actions::commands::{dequeue, show_config};
+use opensvc_actions::commands::dequeue::Task;
+use opensvc_actions::commands::{cancel, dequeue, history, pause, resume, show, show_config, status};
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, supervisor};
 use opensvc_actions::telemetry::{log, service};
@@ -52,13 +53,21 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error> {
-    let no_wait = match cli.command {
-        Some(Command::ShowConfig) => return show_config::run(&cli.global),
-        Some(Command::Dequeue { no_wait }) => no_wait,
-        None => false,
+    let global = &cli.global;
+    let task = match &cli.command {
+        None => Task::Dequeue { no_wait: false },
+        Some(Command::Dequeue { no_wait }) => Task::Dequeue { no_wait: *no_wait },
+        Some(Command::Report) => Task::Report,
+        Some(Command::Status(options)) => return status::run(global, options),
+        Some(Command::History(options)) => return history::run(global, options),
+        Some(Command::Show(options)) => return show::run(global, options),
+        Some(Command::Cancel { id }) => return cancel::run(global, *id),
+        Some(Command::Pause(options)) => return pause::run(global, options),
+        Some(Command::Resume) => return resume::run(global),
+        Some(Command::ShowConfig) => return show_config::run(global),
     };
     let activation = activation.map_err(Error::Start)?;
-    block_on(|| dequeue::run(&cli.global, no_wait, activation))
+    block_on(|| dequeue::run(global, task, activation))
 }
 
 /// Runs a future to its end, on this thread.

@@ -4,218 +4,180 @@
 //! until they are acknowledged), and an operator may *redo* a row: same id, `W` or `N` again. So an id alone says
 //! nothing; the row's status before the fetch and our own record together do.
 
-use crate::action::{QueuedAction, RowStatus};
+use super::{Queue, QueuedAction, RowStatus};
 
-/// Where the newest generation of an action stands, as recorded.
+pub use super::evidence::{Evidence, Fingerprint, is_same_action};
+pub use super::state::State;
+
+/// A row, as far as the table looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Recorded here; its command has not started.
-    Received,
-    /// Its command was about to start, or has.
-    Started,
-    /// It has a result; the collector has not accepted it yet.
-    Finished,
-    /// The collector accepted its result, or a newer generation took its place.
-    Reported,
+pub struct Seen {
+    /// It waits: it was queued or redone, and not handed out since.
+    pub anew: bool,
+    /// It cannot be a redo: it carries no result, and a redo leaves the result of the earlier run where it is. Only the
+    /// `rpc` dialect can tell.
+    pub blank: bool,
+    /// It is the action that is recorded under its id (see [`is_same_action`]); not looked at where nothing is.
+    pub same: bool,
 }
 
-impl State {
-    /// The spelling in the ledger.
+impl Seen {
+    /// What the table looks at in a row.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Started => "started",
-            Self::Finished => "finished",
-            Self::Reported => "reported",
-        }
+    pub const fn new(queue: Queue, row: &QueuedAction, same: bool) -> Self {
+        let anew = matches!(row.status, RowStatus::Waiting | RowStatus::Notified);
+        Self { anew, blank: matches!(queue, Queue::Rpc) && row.earlier_ret.is_none(), same }
     }
+}
 
-    /// The reverse of [`Self::as_str`].
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Received, Self::Started, Self::Finished, Self::Reported].into_iter().find(|state| state.as_str() == name)
-    }
+/// What is known here about a row's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Nothing,
+    /// Nothing, but much was forgotten not long ago: the ledger was lost.
+    Forgotten,
+    /// Its newest generation stands here.
+    Generation(State),
+    /// That there was one, and no more: its result is no longer kept.
+    Tombstone,
 }
 
 /// What to do with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Record it as generation 1, acknowledge it, run it.
-    Take,
+    /// Record it as the first or the next generation, acknowledge it, run it.
+    Take(Older),
     /// We hold it: acknowledge it again, and go on.
     Acknowledge,
     /// Its result is here: post it again. Do not run it.
     Report,
-    /// Record it as the next generation, acknowledge it, run it.
-    NewGeneration(Older),
+    /// Do not run it: the answer is that its result is no longer kept here.
+    AnswerExpired,
+    /// Do not run it: the answer is that nobody knows here whether it ran.
+    AnswerForgotten,
 }
 
 /// What becomes of the generation before a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Older {
-    /// It is complete; nothing.
+    /// There is none, or it is complete: nothing.
     Complete,
     /// Its result is posted once, before the new generation is acknowledged.
     ReportedFirst,
     /// It goes on and is reported as its own generation.
     GoesOn,
-    /// The id was given to another action: it is dropped, and its result must not be posted onto the new row.
+    /// The id was given to another action: it does not run if it has not started, and its result must not be posted
+    /// onto the new row.
     Superseded,
 }
 
 /// The table.
-///
-/// `same` says whether the row is the recorded action (see [`is_same_action`]); it is not looked at where nothing is
-/// recorded.
 #[must_use]
-pub const fn admit(status: RowStatus, same: bool, recorded: Option<State>) -> Verdict {
-    let queued_anew = matches!(status, RowStatus::Waiting | RowStatus::Notified);
-    match (recorded, same, queued_anew) {
-        (None, _, _) => Verdict::Take,
-        (Some(State::Reported), false, _) | (Some(State::Reported), true, true) => {
-            Verdict::NewGeneration(Older::Complete)
+pub const fn admit(row: Seen, known: Known) -> Verdict {
+    use State::{Expired, Finished, Received, Reported, Started, Superseded};
+    let state = match known {
+        Known::Forgotten if !row.anew => return Verdict::AnswerForgotten,
+        Known::Tombstone if row.same && !row.anew => return Verdict::AnswerExpired,
+        Known::Nothing | Known::Forgotten | Known::Tombstone => return Verdict::Take(Older::Complete),
+        Known::Generation(state) => state,
+    };
+    match (state, row.same, row.anew) {
+        // The collector's database was restored from a time before our result.
+        (Reported, true, true) if row.blank => Verdict::Report,
+        (Reported | Superseded | Expired, true, true) | (Reported | Superseded | Expired, false, _) => {
+            Verdict::Take(Older::Complete)
         }
-        (Some(_), false, _) => Verdict::NewGeneration(Older::Superseded),
-        (Some(State::Received), true, _) | (Some(State::Started), true, false) => Verdict::Acknowledge,
-        (Some(State::Started), true, true) => Verdict::NewGeneration(Older::GoesOn),
-        (Some(State::Finished), true, true) => Verdict::NewGeneration(Older::ReportedFirst),
-        (Some(State::Finished | State::Reported), true, false) => Verdict::Report,
+        (Received | Started | Finished, false, _) => Verdict::Take(Older::Superseded),
+        (Received, true, _) | (Started, true, false) => Verdict::Acknowledge,
+        (Started, true, true) => Verdict::Take(Older::GoesOn),
+        (Finished, true, true) => Verdict::Take(Older::ReportedFirst),
+        (Finished | Reported | Superseded | Expired, true, false) => Verdict::Report,
     }
-}
-
-/// What identifies an action beside its id, as the ledger keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// The command text.
-    pub command: String,
-    /// The service's id.
-    pub svc_id: String,
-    /// The queue date, opaque.
-    pub queued_at: Option<String>,
-}
-
-impl From<&QueuedAction> for Evidence {
-    fn from(row: &QueuedAction) -> Self {
-        Self { command: row.command.clone(), svc_id: row.svc_id.clone(), queued_at: row.queued_at.clone() }
-    }
-}
-
-/// Whether a row is the action that was recorded: command and service are equal, and the queue dates can be the same
-/// moment. A collector that changes its time zone shifts its dates by whole quarters of an hour, up to 26 hours; a
-/// missing date matches any.
-#[must_use]
-pub fn is_same_action(row: &Evidence, recorded: &Evidence) -> bool {
-    const QUARTER: i64 = 15 * 60;
-    const FURTHEST: i64 = 26 * 60 * 60;
-    if row.command != recorded.command || row.svc_id != recorded.svc_id {
-        return false;
-    }
-    let (Some(row), Some(recorded)) = (&row.queued_at, &recorded.queued_at) else { return true };
-    if row == recorded {
-        return true;
-    }
-    match (wall_clock(row), wall_clock(recorded)) {
-        (Some(a), Some(b)) => (a - b) % QUARTER == 0 && (a - b).abs() <= FURTHEST,
-        _ => false,
-    }
-}
-
-/// The seconds that a date's wall clock shows, its offset and fraction dropped: `2026-11-21T08:50:03Z`,
-/// `20261121T08:16:23`, `2026-11-21 07:51:20`. Only differences mean anything.
-fn wall_clock(date: &str) -> Option<i64> {
-    // Fourteen digits before anything that looks like a fraction or an offset, whatever stands between them.
-    let digits: Vec<i64> = date.chars().filter_map(|c| c.to_digit(10)).take(14).map(i64::from).collect();
-    if digits.len() < 14 {
-        return None;
-    }
-    let number = |range: std::ops::Range<usize>| digits[range].iter().fold(0, |sum, digit| sum * 10 + digit);
-    let (year, month, day) = (number(0..4), number(4..6), number(6..8));
-    let (hour, minute, second) = (number(8..10), number(10..12), number(12..14));
-    Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
-}
-
-/// Days since an arbitrary day of the Gregorian calendar.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    // March is the first month, so that the leap day is the last of its year.
-    let year = if month > 2 { year } else { year - 1 };
-    let month = (month + 9) % 12;
-    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Known::{Forgotten, Generation, Nothing, Tombstone};
+    use super::Older::{Complete, GoesOn, ReportedFirst};
+    use super::State::{Expired, Finished, Received, Reported, Started, Superseded};
+    use super::Verdict::{Acknowledge, AnswerExpired, AnswerForgotten, Report, Take};
     use super::*;
-    use RowStatus::{Notified, Other, Sent, Waiting};
-    use State::{Finished, Received, Reported, Started};
-    use Verdict::{Acknowledge, NewGeneration, Report, Take};
 
-    #[test]
-    fn an_unknown_id_is_taken_whatever_its_letter() {
-        for status in [Waiting, Notified, Sent, Other] {
-            assert_eq!(admit(status, true, None), Take);
-            assert_eq!(admit(status, false, None), Take);
-        }
+    /// W or N, equal, with a result of an earlier run or in a dialect that cannot tell.
+    const AGAIN: Seen = Seen { anew: true, blank: false, same: true };
+    /// W or N, equal, without any result.
+    const BLANK: Seen = Seen { blank: true, ..AGAIN };
+    /// S or any other letter, equal.
+    const SENT: Seen = Seen { anew: false, ..AGAIN };
+    const SENT_BLANK: Seen = Seen { blank: true, ..SENT };
+
+    fn different() -> [Seen; 4] {
+        [AGAIN, BLANK, SENT, SENT_BLANK].map(|row| Seen { same: false, ..row })
     }
 
-    #[test]
-    fn a_row_that_is_sent_again_is_never_run_again() {
-        for status in [Sent, Other] {
-            assert_eq!(admit(status, true, Some(Received)), Acknowledge);
-            assert_eq!(admit(status, true, Some(Started)), Acknowledge);
-            assert_eq!(admit(status, true, Some(Finished)), Report);
-            assert_eq!(admit(status, true, Some(Reported)), Report);
-        }
-    }
-
-    #[test]
-    fn a_redo_is_a_new_generation_and_loses_no_result() {
-        for status in [Waiting, Notified] {
-            assert_eq!(admit(status, true, Some(Received)), Acknowledge);
-            assert_eq!(admit(status, true, Some(Started)), NewGeneration(Older::GoesOn));
-            assert_eq!(admit(status, true, Some(Finished)), NewGeneration(Older::ReportedFirst));
-            assert_eq!(admit(status, true, Some(Reported)), NewGeneration(Older::Complete));
-        }
-    }
-
-    #[test]
-    fn a_reused_id_supersedes_what_is_not_complete() {
-        for status in [Waiting, Notified, Sent, Other] {
-            for state in [Received, Started, Finished] {
-                assert_eq!(admit(status, false, Some(state)), NewGeneration(Older::Superseded));
+    /// One test for each cell of the table.
+    macro_rules! cells {
+        ($($name:ident: $rows:expr, $known:expr => $verdict:expr;)+) => {$(
+            #[test]
+            fn $name() {
+                for row in $rows {
+                    assert_eq!(admit(row, $known), $verdict, "{row:?}");
+                }
             }
-            assert_eq!(admit(status, false, Some(Reported)), NewGeneration(Older::Complete));
-        }
+        )+};
     }
 
-    fn evidence(date: Option<&str>) -> Evidence {
-        Evidence { command: "start --local".into(), svc_id: "s".into(), queued_at: date.map(str::to_owned) }
+    cells! {
+        anew_unknown: [AGAIN, BLANK], Nothing => Take(Complete);
+        anew_forgotten: [AGAIN, BLANK], Forgotten => Take(Complete);
+        anew_received: [AGAIN, BLANK], Generation(Received) => Acknowledge;
+        anew_started: [AGAIN, BLANK], Generation(Started) => Take(GoesOn);
+        anew_finished: [AGAIN, BLANK], Generation(Finished) => Take(ReportedFirst);
+        anew_reported_is_a_redo: [AGAIN], Generation(Reported) => Take(Complete);
+        anew_reported_and_blank_is_a_restored_database: [BLANK], Generation(Reported) => Report;
+        anew_superseded: [AGAIN, BLANK], Generation(Superseded) => Take(Complete);
+        anew_expired: [AGAIN, BLANK], Generation(Expired) => Take(Complete);
+        anew_tombstone: [AGAIN, BLANK], Tombstone => Take(Complete);
+
+        sent_unknown: [SENT, SENT_BLANK], Nothing => Take(Complete);
+        sent_forgotten: [SENT, SENT_BLANK], Forgotten => AnswerForgotten;
+        sent_received: [SENT, SENT_BLANK], Generation(Received) => Acknowledge;
+        sent_started: [SENT, SENT_BLANK], Generation(Started) => Acknowledge;
+        sent_finished: [SENT, SENT_BLANK], Generation(Finished) => Report;
+        sent_reported: [SENT, SENT_BLANK], Generation(Reported) => Report;
+        sent_superseded: [SENT, SENT_BLANK], Generation(Superseded) => Report;
+        sent_expired: [SENT, SENT_BLANK], Generation(Expired) => Report;
+        sent_tombstone: [SENT, SENT_BLANK], Tombstone => AnswerExpired;
+
+        different_received: different(), Generation(Received) => Take(Older::Superseded);
+        different_started: different(), Generation(Started) => Take(Older::Superseded);
+        different_finished: different(), Generation(Finished) => Take(Older::Superseded);
+        different_reported: different(), Generation(Reported) => Take(Complete);
+        different_superseded: different(), Generation(Superseded) => Take(Complete);
+        different_expired: different(), Generation(Expired) => Take(Complete);
+        different_tombstone: different(), Tombstone => Take(Complete);
     }
 
     #[test]
-    fn a_shifted_zone_is_the_same_action_and_another_date_is_not() {
-        let recorded = evidence(Some("2026-11-21T08:50:03Z"));
-        for same in [
-            Some("2026-11-21T08:50:03Z"),
-            Some("2026-11-21T08:50:03.25+02:00"),
-            Some("2026-11-21T03:50:03-05:00"),
-            Some("20261121T09:35:03"),
-            Some("2026-11-22 10:50:03"),
-            None,
-        ] {
-            assert!(is_same_action(&evidence(same), &recorded), "{same:?}");
+    fn only_w_and_n_are_anew_and_only_rpc_is_blank() {
+        let row = |status, earlier_ret| QueuedAction {
+            id: crate::action::ActionId(1),
+            status,
+            command: String::new(),
+            svc_id: String::new(),
+            svcname: String::new(),
+            queued_at: None,
+            earlier_ret,
+        };
+        for status in [RowStatus::Waiting, RowStatus::Notified] {
+            assert_eq!(Seen::new(Queue::Rpc, &row(status, None), true), BLANK);
+            assert_eq!(Seen::new(Queue::Rpc, &row(status, Some(0)), true), AGAIN);
+            assert_eq!(Seen::new(Queue::Oc3, &row(status, None), true), AGAIN);
         }
-        for other in
-            ["2026-11-21T08:50:04Z", "2026-11-21T08:51:03Z", "2026-11-22T10:50:18Z", "2026-11-23T08:50:03Z", "x"]
-        {
-            assert!(!is_same_action(&evidence(Some(other)), &recorded), "{other}");
+        for status in [RowStatus::Sent, RowStatus::Other] {
+            assert_eq!(Seen::new(Queue::Rpc, &row(status, None), true), SENT_BLANK);
+            assert_eq!(Seen::new(Queue::Oc3, &row(status, None), true), SENT);
         }
-    }
-
-    #[test]
-    fn another_command_or_service_is_another_action() {
-        let recorded = evidence(None);
-        assert!(!is_same_action(&Evidence { command: "stop".into(), ..recorded.clone() }, &recorded));
-        assert!(!is_same_action(&Evidence { svc_id: String::new(), ..recorded.clone() }, &recorded));
     }
 }

@@ -2,10 +2,13 @@
 
 pub mod admission;
 pub mod argv;
+pub mod evidence;
+pub mod name;
 pub mod outcome;
 pub mod output;
 pub mod redact;
 pub mod retry;
+pub mod state;
 pub mod time;
 pub mod words;
 

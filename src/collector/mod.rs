@@ -87,6 +87,17 @@ pub enum CollectorError {
     },
 }
 
+/// What databases and parsers of collectors say about a value that they cannot take: too long, outside the column's
+/// character set, out of the column's range, more than a packet holds, no XML.
+const ABOUT_CONTENT: [&str; 6] = [
+    "Data too long",
+    "Incorrect string value",
+    "Out of range value",
+    "max_allowed_packet",
+    "not well-formed",
+    "ExpatError",
+];
+
 impl CollectorError {
     /// How long the collector wants to be left alone, if it said so.
     #[must_use]
@@ -112,10 +123,22 @@ impl CollectorError {
         self
     }
 
-    /// Whether the collector was there and refused this very request, which a smaller one may escape: the body is too
-    /// large, or holds something that its database does not take.
+    /// Whether the collector says, in so many words, that it cannot take this very body: it is too large, or holds
+    /// something that its database or its parser does not take. Asking again is of no use; a smaller body may be.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
+        match self {
+            Self::Refused { status: 400 | 413, .. } => true,
+            Self::Refused { status: 500, text: Some(text), .. } | Self::Fault { text, .. } => {
+                ABOUT_CONTENT.iter().any(|words| text.contains(words))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the collector was there, and may have refused this very body, or may be in trouble of its own.
+    #[must_use]
+    pub fn may_be_about_content(&self) -> bool {
         matches!(self, Self::Refused { status: 400 | 413 | 500, .. } | Self::Fault { .. })
     }
 
@@ -135,6 +158,7 @@ impl CollectorError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Http(err) => err.is_transient(),
+            _ if self.is_about_content() => false,
             Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
             // A 401 may only mean that the collector's database is down; a fault, that one of its helpers is.
             Self::Credentials { .. } | Self::Fault { .. } => true,

@@ -1,4 +1,5 @@
-//! `dequeue`, and what happens without a command: become the one handler, or leave the running one a mark.
+//! `dequeue`, and what happens without a command: become the one handler, or leave the running one a mark. `report` is
+//! the same walk with less to do.
 
 use std::time::Duration;
 
@@ -11,8 +12,7 @@ use crate::config::{Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::{agent, boot, environment};
-use crate::handler::Handler;
-use crate::ledger::Ledger;
+use crate::handler::{Handler, open_ledger};
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
 use crate::wake::lock::{RunLock, WakeFiles};
@@ -22,13 +22,26 @@ use crate::wake::stop::Stop;
 /// How often a person who follows another handler looks whether it has ended.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 
+/// What a handler is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Fetch, run and report.
+    Dequeue {
+        /// Do not wait for another handler to end.
+        no_wait: bool,
+    },
+    /// Post results and nothing else.
+    Report,
+}
+
 /// Handles the queue. What goes wrong is said, and becomes the exit status.
-pub async fn run(global: &Global, no_wait: bool, activation: Activation) -> Exit {
+pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let loaded = require_root().and_then(|()| load(global));
     let allow: &[Network] = loaded.as_ref().map_or(&[], |(_, settings)| &settings.wake.allow);
     let (rings, stop) = (Rings::default(), Stop::default());
     let start = Start {
-        follow: activation.terminal && !no_wait,
+        task,
+        follow: activation.terminal && task == Task::Dequeue { no_wait: false },
         listening: !activation.listeners.is_empty(),
         connected: !activation.connections.is_empty(),
     };
@@ -66,6 +79,7 @@ pub async fn hush(activation: Activation) {
 
 /// How this process was started, as far as it matters here.
 struct Start {
+    task: Task,
     /// Somebody sits at a terminal and wants to see the end of it.
     follow: bool,
     /// Notifications can still arrive.
@@ -103,6 +117,13 @@ async fn handle(
     }
 }
 
+/// How far reporting alone went.
+enum Reported {
+    Done(Exit),
+    /// Somebody wants a fetch who could not have the lock meanwhile.
+    FetchOwed,
+}
+
 /// What a run needs to know.
 struct Run<'a> {
     start: &'a Start,
@@ -124,6 +145,12 @@ impl Run<'_> {
             return Ok(Exit::Ok);
         }
         let wake = WakeFiles::open(&self.paths.state)?;
+        if start.task == Task::Report {
+            match self.only_report(&wake).await? {
+                Reported::Done(exit) => return Ok(exit),
+                Reported::FetchOwed => tracing::info!("another start left its work to this one: handling the queue"),
+            }
+        }
         let mut exit = Exit::Ok;
         loop {
             // First the mark, then the lock: whoever holds it sees the mark, or we get the lock.
@@ -133,7 +160,7 @@ impl Run<'_> {
                 Some(mut lock) => {
                     crash::point("locked");
                     lock.sign();
-                    exit = exit.and(self.work(&wake, &lock, notified).await?);
+                    exit = exit.and(self.handler(&wake, &lock)?.run(notified).await);
                     drop(lock);
                     if stop.is_asked() || !wake.is_marked() {
                         return Ok(exit);
@@ -150,6 +177,26 @@ impl Run<'_> {
         }
     }
 
+    /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock
+    /// relies on it for a fetch; a mark that was there before is nobody's, since every starter sets its own.
+    async fn only_report(&self, wake: &WakeFiles) -> Result<Reported, Error> {
+        for tell in [true, false] {
+            let before = wake.mark();
+            if let Some(mut lock) = wake.try_lock()? {
+                lock.sign();
+                let exit = self.handler(wake, &lock)?.report().await;
+                drop(lock);
+                let done = self.stop.is_asked() || wake.mark() == before;
+                return Ok(if done { Reported::Done(exit) } else { Reported::FetchOwed });
+            }
+            if tell {
+                wake.set_mark()?;
+            }
+        }
+        tracing::info!("another handler works on this node: it has been told");
+        Ok(Reported::Done(Exit::Ok))
+    }
+
     /// Waits for the running handler to end.
     async fn follow(&self, wake: &WakeFiles) {
         let who = wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
@@ -159,23 +206,22 @@ impl Run<'_> {
         }
     }
 
-    async fn work(&self, wake: &WakeFiles, lock: &RunLock, notified: bool) -> Result<Exit, Error> {
+    fn handler<'a>(&'a self, wake: &'a WakeFiles, lock: &'a RunLock) -> Result<Handler<'a>, Error> {
         let settings = self.settings;
-        let handler = Handler {
+        Ok(Handler {
             settings,
             collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
             agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
             state: &self.paths.state,
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
-            ledger: Ledger::open(&self.paths.state)?,
+            ledger: open_ledger(&self.paths.state)?,
             wake,
             lock,
             rings: self.rings,
             listening: self.start.listening,
             stop: self.stop,
-        };
-        Ok(handler.run(notified).await)
+        })
     }
 }
 

@@ -8,7 +8,9 @@ use super::keywords::{Document, Keywords, Located};
 use super::overrides::{Notes, Overrides};
 use super::references::References;
 use super::url::shown;
-use super::{Ack, ConfigError, Execution, Log, Origin, Paths, Proxy, QueueSettings, Secret, Settings, Tls, Wake};
+use super::{
+    Ack, ConfigError, Execution, Log, Origin, Paths, Proxy, QueueSettings, Retention, Secret, Settings, Tls, Wake,
+};
 use crate::action::Queue;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,6 +18,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const KILL_GRACE: Duration = Duration::from_secs(10);
 const WARN_AFTER: Duration = Duration::from_secs(3600);
+const UNREPORTED: Duration = Duration::from_secs(7 * 24 * 3600);
+const HISTORY: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Everything that the settings are made from.
 pub(super) struct Sources<'a> {
@@ -48,6 +52,10 @@ impl Sources<'_> {
                 kill_grace: notes.value("execution.kill_grace", from.kill_grace.as_ref(), KILL_GRACE),
                 warn_after: notes.value("execution.warn_after", from.warn_after.as_ref(), WARN_AFTER),
                 environment,
+            },
+            retention: Retention {
+                unreported: notes.value("retention.unreported", from.unreported.as_ref(), UNREPORTED),
+                history: notes.value("retention.history", from.history.as_ref(), HISTORY),
             },
             log: Log { redact: notes.value("log.redact", from.redact.as_ref(), Vec::new()) },
             warnings: notes.warnings,

@@ -4,15 +4,18 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The longest time that any setting takes.
-pub(super) const LONGEST: Duration = Duration::from_secs(366 * DAY);
+pub const LONGEST: Duration = Duration::from_secs(366 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
 /// Unit and milliseconds, the longest first.
 const UNITS: [(&str, u64); 5] = [("d", DAY * 1000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
-/// Reads a number with a unit and checks its range. The error is a reason, in words.
-pub(super) fn parse(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+/// Reads a number with a unit and checks its range.
+///
+/// # Errors
+/// A reason, in words.
+pub fn parse(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit = UNITS.iter().find(|(name, _)| *name == unit);

@@ -51,6 +51,8 @@ impl Settings {
             let value = if is_secret(name) { REDACTED } else { value };
             add(format!("execution.environment.{name}"), value.to_owned());
         }
+        add("retention.unreported".to_owned(), show(self.retention.unreported));
+        add("retention.history".to_owned(), show(self.retention.history));
         add("log.redact".to_owned(), list(&self.log.redact));
         rows
     }

@@ -28,6 +28,8 @@ pub(super) struct Fragments {
     pub(super) kill_grace: Option<Located<Duration>>,
     pub(super) warn_after: Option<Located<Duration>>,
     pub(super) environment: BTreeMap<String, Located<String>>,
+    pub(super) unreported: Option<Located<Duration>>,
+    pub(super) history: Option<Located<Duration>>,
     pub(super) redact: Option<Located<Vec<String>>>,
 }
 
@@ -65,7 +67,7 @@ impl Fragments {
     pub(super) fn read(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let path = Arc::from(path);
         let mut top = Table::parse(&path, text)?;
-        top.unsupported(&["policy", "retention", "metrics", "external_actions"])?;
+        top.unsupported(&["policy", "metrics", "external_actions"])?;
         set(&mut self.queues, top.take("queues").map(queues))?;
         self.read_collector(top.table("collector")?)?;
         self.read_execution(top.table("execution")?)?;
@@ -75,6 +77,12 @@ impl Fragments {
         set(&mut self.allow, wake.take("allow").map(|item| item.read_each(network)))?;
         set(&mut self.min_interval, wake.take("min_interval").map(|item| time(item, 0, duration::LONGEST)))?;
         wake.finish()?;
+
+        let mut retention = top.table("retention")?;
+        retention.unsupported(&["kept_output"])?;
+        set(&mut self.unreported, retention.take("unreported").map(|item| time(item, 1000, duration::LONGEST)))?;
+        set(&mut self.history, retention.take("history").map(|item| time(item, 1000, duration::LONGEST)))?;
+        retention.finish()?;
 
         let mut log = top.table("log")?;
         set(&mut self.redact, log.take("redact").map(|item| item.read_each(not_empty)))?;

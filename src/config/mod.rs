@@ -7,7 +7,7 @@
 //! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
 
 mod assembly;
-mod duration;
+pub mod duration;
 mod endpoint;
 pub mod error;
 mod explain;
@@ -29,7 +29,9 @@ pub use error::ConfigError;
 pub use network::Network;
 pub use paths::Paths;
 pub use secret::Secret;
-pub use settings::{Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Settings, Tls, Wake};
+pub use settings::{
+    Ack, Execution, Explained, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings, Tls, Wake,
+};
 
 #[cfg(test)]
 mod tests;

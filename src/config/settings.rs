@@ -20,6 +20,8 @@ pub struct Settings {
     pub wake: Wake,
     /// How commands run.
     pub execution: Execution,
+    /// How long what is known about an action is kept.
+    pub retention: Retention,
     /// What is hidden in the journal.
     pub log: Log,
     /// What an operator should know although it is allowed; one sentence each.
@@ -106,6 +108,15 @@ pub struct Execution {
     pub warn_after: Duration,
     /// Added to what passes through of the environment.
     pub environment: BTreeMap<String, String>,
+}
+
+/// How long what is known about an action is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// A result that no collector accepts is posted so long.
+    pub unreported: Duration,
+    /// A complete action stays readable so long.
+    pub history: Duration,
 }
 
 /// What is hidden in the journal.

@@ -15,7 +15,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::action::state::Trace;
 use crate::action::{ActionId, ActionKey};
+use crate::executor::record;
 
 /// The claim's name in the run directory.
 pub const CLAIM: &str = "claim";
@@ -40,6 +42,19 @@ pub enum Claim {
         /// The command may have started.
         begun: bool,
     },
+}
+
+impl Claim {
+    /// What it proves.
+    #[must_use]
+    pub const fn trace(self) -> Trace {
+        match self {
+            Self::Held => Trace::Lives,
+            Self::Free { this_boot: true, begun: false } => Trace::NeverBegan,
+            Self::Free { this_boot: true, begun: true } => Trace::Lost,
+            Self::Free { this_boot: false, .. } | Self::Missing => Trace::Nothing,
+        }
+    }
 }
 
 /// One run's directory.
@@ -98,6 +113,34 @@ impl RunDir {
         file.read_to_string(&mut text)?;
         let (claimed_in, begun) = text.split_once('\n').unwrap_or((&text, ""));
         Ok(Claim::Free { this_boot: claimed_in == boot_id, begun: !begun.is_empty() })
+    }
+
+    /// Tells the supervisor to end the command; one that has not begun yet will not begin.
+    ///
+    /// # Errors
+    /// When the directory is not there or cannot be written.
+    pub fn cancel(&self, reason: &str) -> io::Result<()> {
+        let draft = self.path.join(format!("{CANCEL}.new"));
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?
+            .write_all(reason.as_bytes())?;
+        fs::rename(&draft, self.path.join(CANCEL))
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.path.join(CANCEL).exists()
+    }
+
+    /// Whether the command has come to an end that waits to be taken over.
+    #[must_use]
+    pub fn has_record(&self) -> bool {
+        self.path.join(record::FILE).exists()
     }
 
     /// What the supervisor could not do, if it said so.

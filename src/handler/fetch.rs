@@ -1,11 +1,15 @@
 //! Fetching: ask a queue, record what is new, tell the collector that we hold it.
 
-use super::{Handler, Progress, timestamp};
+use std::collections::BTreeSet;
+
+use super::{Handler, Progress, now, timestamp};
+use crate::action::{ActionId, Batch, Queue, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
+use crate::ledger::contact::Contact;
 use crate::telemetry::{log, service};
 
 impl Handler<'_> {
@@ -14,10 +18,15 @@ impl Handler<'_> {
         if self.agent.is_err() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
+        if let Err(err) = self.ledger.hold_reserve() {
+            tracing::error!("{}", Error::from(err).report());
+            progress.lasting = progress.lasting.and(Exit::Unavailable);
+            return Ok(false);
+        }
         let mut news = false;
         for index in 0..self.collectors.len() {
             let queue = self.collectors[index].queue();
-            if self.stop.is_asked() || progress.not_fetched.contains(&queue) {
+            if self.stop.is_asked() || progress.not_fetched.contains(&queue) || self.is_paused(progress)? {
                 continue;
             }
             service::status(&format!("fetching {queue}"));
@@ -26,10 +35,11 @@ impl Handler<'_> {
                 Err(Error::Collector(err)) => {
                     progress.not_fetched.insert(queue);
                     if matches!(err, CollectorError::Http(_)) {
-                        progress.unreachable.insert(queue);
+                        progress.posting.unreachable.insert(queue);
                     }
                     let err = Error::from(err);
                     tracing::error!("{}", err.report());
+                    remembered(Contact::failed(self.state, queue, now(), &err.report()));
                     progress.fetched = progress.fetched.and(err.exit());
                 }
                 Err(err) => return Err(err),
@@ -41,15 +51,19 @@ impl Handler<'_> {
     async fn fetch(&mut self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
         let collector = &self.collectors[index];
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
-        let Some(batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
+        let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
+        *progress.posting.successes.entry(queue).or_default() += 1;
+        remembered(Contact::made(self.state, queue, now()));
         tracing::debug!("{queue}: {} rows", batch.actions.len() + batch.malformed.len());
         for unusable in &batch.unusable {
             tracing::error!("{endpoint}: a row cannot be handled: {unusable}");
             progress.lasting = progress.lasting.and(Exit::Data);
         }
+        drop_repeated(&mut batch, queue, &progress.taken);
         crash::point("fetched");
-        let admitted = self.ledger.receive(queue, endpoint, batch, timestamp())?;
+        let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
         crash::point("received");
+        progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {
             tracing::debug!(
                 message_id = log::RECEIVED,
@@ -61,10 +75,10 @@ impl Handler<'_> {
         }
         if !admitted.report_first.is_empty() {
             // A redo takes their place: the old result is posted now or never.
-            self.post(&admitted.report_first, progress).await?;
-            let given_up: Vec<_> =
-                admitted.report_first.iter().map(|key| Change::Reported(*key, timestamp())).collect();
-            self.commit_changes(&given_up)?;
+            let mut changes = self.post(&admitted.report_first, progress).await?;
+            // What was accepted is not touched by this.
+            changes.extend(admitted.report_first.iter().map(|key| Change::Superseded(*key, timestamp())));
+            self.commit_changes(&changes)?;
         }
         let collector = &self.collectors[index];
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
@@ -80,5 +94,28 @@ impl Handler<'_> {
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())
+    }
+}
+
+/// Leaves out what would be a second generation of the same id for one notification. Nobody presses "redo" that fast: it
+/// is a collector whose rows do not change their letters (a cache, a replica, a write that gets lost), or an answer that
+/// holds an id twice; and running the row again after each fetch would never end. A true redo is seen by the next
+/// notification, or the next start.
+fn drop_repeated(batch: &mut Batch, queue: Queue, taken: &BTreeSet<(Queue, ActionId)>) {
+    let mut seen = BTreeSet::new();
+    batch.actions.retain(|row| {
+        let anew = matches!(row.status, RowStatus::Waiting | RowStatus::Notified);
+        let repeated = (anew && taken.contains(&(queue, row.id))) || !seen.insert(row.id);
+        if repeated {
+            tracing::warn!("{queue}:{} is in the queue again although it has just been taken: left for later", row.id);
+        }
+        !repeated
+    });
+}
+
+/// What is remembered about contacts is for people: nothing depends on it.
+fn remembered(written: std::io::Result<()>) {
+    if let Err(err) = written {
+        tracing::debug!("cannot remember the last contact: {err}");
     }
 }

@@ -7,6 +7,8 @@ mod recover;
 mod report;
 mod run;
 
+pub use recover::open_ledger;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
@@ -15,16 +17,18 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
-use crate::action::Queue;
 use crate::action::argv::Agent;
 use crate::action::retry::Backoff;
 use crate::action::time::Timestamp;
+use crate::action::{ActionId, Queue};
 use crate::collector::CollectorError;
 use crate::collector::client::Collector;
 use crate::config::Settings;
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::agent::NoAgent;
+use crate::handler::report::Posting;
+use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::Rings;
@@ -70,14 +74,16 @@ pub struct Handler<'a> {
 struct Progress {
     /// What the last fetch of each queue came to.
     fetched: Exit,
-    /// What the last attempt to post everything came to.
-    posted: Exit,
+    /// What posting has come to.
+    posting: Posting,
     /// What cannot become better within this run.
     lasting: Exit,
     /// Queues whose fetch failed: not fetched again before the next notification.
     not_fetched: BTreeSet<Queue>,
-    /// Queues that did not answer: nothing is posted to them for now.
-    unreachable: BTreeSet<Queue>,
+    /// Actions that became a new generation since the last notification: see [`fetch`].
+    taken: BTreeSet<(Queue, ActionId)>,
+    /// It was said that the node is paused.
+    pause_said: bool,
     done: u64,
 }
 
@@ -95,12 +101,43 @@ impl Handler<'_> {
             if self.listening {
                 self.rings.hush().await;
             }
+            if let Error::Ledger(err) = &err {
+                if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
+                    tracing::error!("{}", Error::from(err).report());
+                }
+            }
         }
         if self.stop.is_asked() {
             tracing::info!("told to stop; what is left waits for the next start");
             return Exit::Ok;
         }
-        progress.lasting.and(progress.fetched).and(progress.posted)
+        progress.lasting.and(progress.fetched).and(progress.posting.exit)
+    }
+
+    /// Posts what is not accepted yet; fetches nothing and runs nothing.
+    pub async fn report(mut self) -> Exit {
+        let mut progress = Progress::default();
+        let reported = match self.recover() {
+            Ok(()) => self.report_finished(&mut progress).await,
+            Err(err) => Err(err),
+        };
+        if let Err(err) = reported {
+            tracing::error!("{}", err.report());
+            progress.lasting = err.exit();
+        }
+        if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) }
+    }
+
+    /// Whether this node is paused: then nothing is fetched and nothing started. Asked before each of both.
+    fn is_paused(&self, progress: &mut Progress) -> Result<bool, Error> {
+        let Some(pause) = Pause::in_force(self.state, timestamp()).map_err(Error::Pause)? else { return Ok(false) };
+        if !progress.pause_said {
+            progress.pause_said = true;
+            let until = pause.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let reason = pause.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            tracing::debug!("paused{until}, nothing is fetched and nothing started{reason}");
+        }
+        Ok(true)
     }
 
     async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
@@ -114,8 +151,9 @@ impl Handler<'_> {
             self.wake.take_mark()?;
             self.rings.take();
             let news = self.fetch_all(progress).await?;
-            self.run_waiting(progress).await?;
-            self.report_finished(progress).await?;
+            let ran = self.run_waiting(progress).await;
+            // Whatever went wrong, what is finished is reported as far as possible.
+            self.report_finished(progress).await.and(ran)?;
             if self.stop.is_asked() {
                 return Ok(());
             }
@@ -123,7 +161,7 @@ impl Handler<'_> {
                 notified = false;
                 continue;
             }
-            if progress.not_fetched.is_empty() {
+            if progress.not_fetched.is_empty() && !progress.pause_said {
                 self.lock.note_empty_fetch(now());
             }
             let rung = self.listening && self.rings.wait_or_quiet().await;
@@ -133,9 +171,10 @@ impl Handler<'_> {
             notified = true;
             progress.fetched = Exit::Ok;
             progress.not_fetched.clear();
-            progress.unreachable.clear();
+            progress.taken.clear();
+            progress.posting.unreachable.clear();
         }
-        self.ledger.prune()?;
+        self.forget_old()?;
         tracing::debug!("done: {} actions, {} notifications", progress.done, self.rings.count());
         Ok(())
     }
@@ -174,8 +213,11 @@ impl Handler<'_> {
     }
 }
 
+/// The service's name for people and for the journal, of a length that both can bear.
 fn svcname(record: &Record) -> Option<&str> {
-    Some(record.row.svcname.as_str()).filter(|name| !name.is_empty())
+    let name = record.row.svcname.as_str();
+    let end = (0..=name.len().min(255)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
+    Some(&name[..end]).filter(|name| !name.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]

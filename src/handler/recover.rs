@@ -1,18 +1,29 @@
 //! Recovery: what the last handler, or the last boot, left. It is the same walk through the states, begun in the middle.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Handler, svcname};
+use super::{Handler, svcname, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
+use crate::action::state::Next;
 use crate::crash;
 use crate::error::Error;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
 use crate::handler::run::{said_finished, without_output};
-use crate::ledger::{Change, Record};
+use crate::ledger::{Change, Ledger, Record};
 use crate::telemetry::log;
+
+/// Opens the ledger. One that had to be made anew begins with what the run directories tell.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn open_ledger(state: &Path) -> Result<Ledger, Error> {
+    let runs = || Ok(run::all(state)?.into_iter().map(|(key, _)| key).collect());
+    Ok(Ledger::open(state, timestamp(), runs)?)
+}
 
 impl Handler<'_> {
     /// Decides about every action that the ledger says was started: its record is there → finished; somebody still
@@ -26,20 +37,18 @@ impl Handler<'_> {
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
             // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
             // be back. A record that nothing was started may be an earlier try's.
-            let same_boot = record.boot_id.as_ref() == Some(&self.boot_id);
+            let same_boot = matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
             let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
                 changes.push(recorded(&record, end));
                 continue;
             }
-            match claim {
-                Claim::Held => {}
-                Claim::Free { this_boot: true, begun: false } if same_boot => {
-                    changes.push(Change::NotStarted(record.key));
-                }
-                _ => {
-                    if same_boot {
+            match claim.trace().next() {
+                Next::Attach => {}
+                Next::StartAgain => changes.push(Change::NotStarted(record.key)),
+                next => {
+                    if next == Next::KillAndGiveUp {
                         self.kill_what_is_left(record.key);
                     }
                     let why = "the supervisor or the machine went down while it ran, and its end was not seen";

@@ -1,6 +1,7 @@
 //! Running: one command after the other, each under its supervisor, each result reported while the next command runs.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -10,13 +11,14 @@ use crate::action::admission::State;
 use crate::action::argv::{Argv, argv};
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
+use crate::action::state::Next;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
 use crate::crash;
 use crate::error::Error;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::record::Record as EndRecord;
-use crate::executor::run::{Claim, RunDir};
+use crate::executor::run::RunDir;
 use crate::ledger::{Change, Record};
 use crate::telemetry::{log, service};
 
@@ -52,12 +54,12 @@ impl Handler<'_> {
         // What an earlier run left goes out beside the first command.
         let mut pending = Pending { to_post: self.finished()?, ..Pending::default() };
         while let Some(record) = waiting.pop_front() {
-            if self.stop.is_asked() {
+            if self.stop.is_asked() || (record.state == State::Received && self.is_paused(progress)?) {
                 break;
             }
             let running = match self.start(&record, &mut pending).await? {
                 Begun::Running(running) => running,
-                Begun::Refused => continue,
+                Begun::Over => continue,
                 Begun::Failed(reason) => {
                     self.not_started(&record, reason, &mut pending)?;
                     continue;
@@ -66,7 +68,7 @@ impl Handler<'_> {
             let to_post = std::mem::take(&mut pending.to_post);
             let (ran, posted) = tokio::join!(
                 self.see_to_its_end(&record, *running, waiting.len()),
-                self.post_in(&to_post, &mut progress.unreachable, &mut progress.posted)
+                self.post_in(&to_post, &mut progress.posting)
             );
             progress.done += 1;
             pending.changes.extend(posted?);
@@ -81,16 +83,15 @@ impl Handler<'_> {
         }
         service::status("");
         if progress.done > 0 {
-            progress.unreachable.clear(); // it may be back: time has passed
+            progress.posting.unreachable.clear(); // it may be back: time has passed
         }
-        self.commit(&mut pending)
+        self.commit(&mut pending).map(drop)
     }
 
-    /// Makes what is pending durable, and tells who waits for that.
-    fn commit(&mut self, pending: &mut Pending) -> Result<(), Error> {
-        self.commit_changes(&pending.changes)?;
-        let finished = pending.changes.drain(..).filter_map(|change| change.finished());
-        for key in finished {
+    /// Makes what is pending durable, and tells who waits for that. Returns the actions that must not start after all.
+    fn commit(&mut self, pending: &mut Pending) -> Result<Vec<ActionKey>, Error> {
+        let not_to_start = self.commit_changes(&pending.changes)?;
+        for key in pending.changes.drain(..).filter_map(|change| change.finished()) {
             crash::point("finished");
             pending.to_post.push(key);
         }
@@ -98,18 +99,19 @@ impl Handler<'_> {
             told.recorded();
             crash::point("told");
         }
-        Ok(())
+        Ok(not_to_start)
     }
 
-    /// Makes changes durable. What is reported needs its run directory no more.
-    pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<(), Error> {
-        self.ledger.commit(changes)?;
-        for key in changes.iter().filter_map(Change::reported) {
+    /// Makes changes durable. What is complete needs its run directory no more. Returns the actions that must not start
+    /// after all.
+    pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
+        let not_to_start = self.ledger.commit(changes)?;
+        for key in changes.iter().filter_map(Change::completed) {
             crash::point("reported");
             self.forget_run(key);
             crash::point("forgotten");
         }
-        Ok(())
+        Ok(not_to_start)
     }
 
     /// Starts an action's command, or attaches to it if it runs already.
@@ -128,20 +130,32 @@ impl Handler<'_> {
             return Ok(Begun::Running(Box::new(running)));
         }
         self.acknowledge_at_start(record).await;
-        let argv = match self.argv(record) {
+        // The run directory may be that of an earlier try, which was cancelled when its command had not begun yet.
+        let argv = if RunDir::of(self.state, key).is_cancelled() {
+            Err(Ended::Cancelled(None))
+        } else {
+            self.argv(record).map_err(Ended::Refused)
+        };
+        let argv = match argv {
             Ok(argv) => argv,
-            Err(reason) => {
-                let ended = Ended::Refused(reason);
+            Err(ended) => {
                 said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
                 pending.changes.push(Change::Finished(key, without_output(&ended)));
-                return Ok(Begun::Refused);
+                return Ok(Begun::Over);
             }
         };
-        let prepared = Prepared::new(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        let prepared = self.prepare(key)?;
         crash::point("claimed");
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
-        self.commit(pending)?;
+        if self.commit(pending)?.contains(&key) {
+            drop(prepared);
+            self.forget_run(key);
+            let ended = Ended::Cancelled(None); // meanwhile, by a person: the ledger has the result
+            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+            pending.to_post.push(key);
+            return Ok(Begun::Over);
+        }
         crash::point("started");
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
@@ -163,6 +177,18 @@ impl Handler<'_> {
         })
     }
 
+    /// Makes the run directory; if the disk is full, with the room of the reserve: this action may be the one that frees
+    /// the disk.
+    fn prepare(&self, key: ActionKey) -> Result<Prepared, Error> {
+        match Prepared::new(self.state, key, &self.boot_id) {
+            Err(err) if err.kind() == ErrorKind::StorageFull && self.ledger.give_up_reserve() => {
+                Prepared::new(self.state, key, &self.boot_id)
+            }
+            prepared => prepared,
+        }
+        .map_err(Error::Run)
+    }
+
     fn argv(&self, record: &Record) -> Result<Argv, String> {
         let agent = self.agent.as_ref().map_err(ToString::to_string)?;
         match &record.refused {
@@ -174,7 +200,6 @@ impl Handler<'_> {
     /// An action whose command could not be started waits for a better moment; after some tries that is its result.
     fn not_started(&mut self, record: &Record, reason: String, pending: &mut Pending) -> Result<(), Error> {
         let key = record.key;
-        self.forget_run(key);
         if record.tries + 1 < START_TRIES {
             pending.changes.push(Change::NotStarted(key));
             self.commit(pending)?;
@@ -225,7 +250,7 @@ impl Handler<'_> {
                 crash::point("record-read");
                 ended(record, *record_of_end, told)
             }
-            End::Vanished(Claim::Free { this_boot: true, begun: false }) => {
+            End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
                 Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
@@ -266,7 +291,7 @@ impl Handler<'_> {
             Err(err) => format!("({err})"),
         };
         match svcname(record) {
-            Some(svcname) => format!("{svcname} {command}"),
+            Some(svcname) => format!("{} {command}", redact::quoted(svcname)),
             None => command,
         }
     }
@@ -275,7 +300,8 @@ impl Handler<'_> {
 /// What became of the attempt to start an action.
 enum Begun {
     Running(Box<Running>),
-    Refused,
+    /// It is not to run, and has its result.
+    Over,
     Failed(String),
 }
 

@@ -2,54 +2,52 @@
 //!
 //! Every change that something outside depends on is committed, and synced, before that something happens: an action
 //! before the collector hears that we hold it, its start before its command runs, its result before it is posted.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `schema.rs` | the format |
+//! | `open.rs` | making it, opening it, replacing a damaged one |
+//! | [`admit`] | an answer of a collector comes in |
+//! | [`changes`] | the steps of an action's life |
+//! | [`retention`] | what is forgotten, and when |
+//! | [`view`] | looking at it beside a handler |
+//! | [`orders`] | what a person orders about an action, beside a handler |
+//! | [`pause`], [`contact`] | two small files beside it |
+//! | `reserve.rs` | room for the day when the disk is full |
 
+pub mod admit;
+pub mod changes;
+pub mod contact;
+mod error;
+mod open;
+pub mod orders;
+pub mod pause;
+mod reserve;
+pub mod retention;
 mod schema;
+#[cfg(test)]
+mod tests;
+pub mod view;
 
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::action::admission::{Evidence, Older, State, Verdict, admit, is_same_action};
+pub use self::admit::Admitted;
+pub use self::changes::Change;
+pub use self::error::LedgerError;
+use self::reserve::Reserve;
+use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::time::Timestamp;
-use crate::action::{ActionId, ActionKey, Batch, Queue, QueuedAction, RowStatus};
+use crate::action::{ActionId, ActionKey, QueuedAction, RowStatus};
 
-/// Reported actions that are kept for their history and to recognise rows that are sent again.
-const HISTORY: i64 = 100_000;
+/// How long one waits for another process that is just writing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why the ledger cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The file cannot be made.
-    #[error("cannot make the ledger {}", path.display())]
-    Create {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A newer program wrote it.
-    #[error("the ledger {} has format {found}, and this program knows formats up to {known}: upgrade it", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: i64,
-        /// The newest format known here.
-        known: i64,
-    },
-    /// SQLite says no: damage, a full disk, a read-only file system.
-    #[error("cannot use the ledger {}", path.display())]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-}
+/// What is reported in the place of an output that is no longer kept.
+const NO_OUTPUT: &str = "opensvc-actions: its output is no longer kept here";
 
 /// One action, as recorded.
 #[derive(Clone, Debug)]
@@ -64,56 +62,8 @@ pub struct Record {
     pub row: QueuedAction,
     /// Why it is refused without looking at its command.
     pub refused: Option<String>,
-    /// The boot of this machine in which its command was to start.
-    pub boot_id: Option<String>,
     /// How often it could not be started.
     pub tries: u32,
-}
-
-/// What became of a batch.
-#[derive(Debug, Default)]
-pub struct Admitted {
-    /// Rows to acknowledge, in the order of the answer.
-    pub acknowledge: Vec<ActionId>,
-    /// Generations that were not known before, in the order of the answer.
-    pub new: Vec<ActionKey>,
-    /// Generations whose result has to be posted (again).
-    pub report: Vec<ActionKey>,
-    /// Generations whose result has to be posted once before the acknowledgement: a redo takes their place.
-    pub report_first: Vec<ActionKey>,
-}
-
-/// A change of one action, in the words of its life.
-#[derive(Debug)]
-pub enum Change {
-    /// Its command did not start after all.
-    NotStarted(ActionKey),
-    /// Its command is about to start, in this boot of the machine.
-    Started(ActionKey, Timestamp, String),
-    /// It has a result.
-    Finished(ActionKey, Outcome),
-    /// The collector accepted the result.
-    Reported(ActionKey, Timestamp),
-}
-
-impl Change {
-    /// The action, if the change is that its result was accepted.
-    #[must_use]
-    pub fn reported(&self) -> Option<ActionKey> {
-        match self {
-            Self::Reported(key, _) => Some(*key),
-            _ => None,
-        }
-    }
-
-    /// The action, if the change is its result.
-    #[must_use]
-    pub fn finished(&self) -> Option<ActionKey> {
-        match self {
-            Self::Finished(key, _) => Some(*key),
-            _ => None,
-        }
-    }
 }
 
 /// The open ledger.
@@ -121,91 +71,58 @@ impl Change {
 pub struct Ledger {
     path: PathBuf,
     connection: Connection,
+    reserve: Reserve,
 }
 
 impl Ledger {
-    /// Opens the ledger in the state directory, and makes it when it is not there. Only the holder of the run lock may.
+    /// Sees to it that whatever a fetch brings can be recorded, even if the disk is full by then.
     ///
     /// # Errors
-    /// When it cannot be made or read, or a newer program wrote it.
-    pub fn open(state: &Path) -> Result<Self, LedgerError> {
-        let path = state.join("ledger.sqlite");
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| LedgerError::Create { path: path.clone(), source })?;
-        let failed = |source| LedgerError::Sqlite { path: path.clone(), source };
-        let connection = Connection::open(&path).map_err(failed)?;
-        configure(&connection).map_err(failed)?;
-        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-        if found > schema::VERSION {
-            return Err(LedgerError::Newer { path, found, known: schema::VERSION });
-        }
-        if found == 0 {
-            connection.execute_batch(&format!("BEGIN;{}COMMIT;", schema::CREATE)).map_err(failed)?;
-        }
-        Ok(Self { path, connection })
+    /// When there is no room on the disk.
+    pub fn hold_reserve(&self) -> Result<(), LedgerError> {
+        let no_room = |source| LedgerError::NoRoom { path: self.reserve.path().to_owned(), source };
+        self.reserve.hold().map_err(no_room)
     }
 
-    /// Records an answer: everything that is new in it is durable when this returns. Rows are looked at one by one, in
-    /// their order, so a row that stands twice in one answer is one action.
-    ///
-    /// # Errors
-    /// When it cannot be written; nothing of the answer is recorded then.
-    pub fn receive(
-        &mut self,
-        queue: Queue,
-        endpoint: &str,
-        batch: Batch,
-        now: Timestamp,
-    ) -> Result<Admitted, LedgerError> {
-        let path = self.path.clone();
-        receive(&mut self.connection, queue, endpoint, batch, now)
-            .map_err(|source| LedgerError::Sqlite { path, source })
+    /// Makes the reserve available to whoever has found the disk full. Tells whether there was one.
+    #[must_use]
+    pub fn give_up_reserve(&self) -> bool {
+        self.reserve.give_up()
     }
 
-    /// Makes all `changes` durable, with one sync for all of them.
-    ///
-    /// # Errors
-    /// When they cannot be written; none of them is recorded then.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), LedgerError> {
-        let path = self.path.clone();
-        commit(&mut self.connection, changes).map_err(|source| LedgerError::Sqlite { path, source })
-    }
-
-    /// The actions in `state`, in the order in which they were received.
+    /// The actions in `state`, one of those that are not complete, in the order in which they were received.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn in_state(&self, state: State) -> Result<Vec<Record>, LedgerError> {
         let read = || {
-            let mut query = self.connection.prepare_cached(
-                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, boot_id, tries, state
-                 FROM action WHERE state = ?1 ORDER BY rowid",
-            )?;
+            let mut query = self.connection.prepare_cached(&format!(
+                "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, tries, state
+                 FROM action WHERE {} AND state = ?1 ORDER BY rowid",
+                schema::OPEN
+            ))?;
             let rows = query.query_map([state.as_str()], record)?;
             rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|source| self.failed(source))
     }
 
-    /// Whether an action is known and not reported yet.
+    /// Whether an action is known and not complete.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn is_open(&self, key: ActionKey) -> Result<bool, LedgerError> {
         self.connection
-            .prepare_cached(
-                "SELECT 1 FROM action WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND state <> 'reported'",
-            )
+            .prepare_cached(&format!(
+                "SELECT 1 FROM action WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND {}",
+                schema::OPEN
+            ))
             .and_then(|mut query| query.exists(params![key.queue.as_str(), key.id.0, key.generation]))
             .map_err(|source| self.failed(source))
     }
 
-    /// The result of an action, and the collector that it belongs to; `None` where there is none.
+    /// The result of an action, and the collector that it belongs to (empty: nobody knows); `None` where there is none
+    /// that may be posted.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -213,15 +130,17 @@ impl Ledger {
         self.connection
             .prepare_cached(
                 "SELECT ret, stdout, stderr, finished_at, endpoint FROM action
-                 WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND ret IS NOT NULL",
+                 WHERE queue = ?1 AND id = ?2 AND generation = ?3 AND ret IS NOT NULL AND state <> 'superseded'",
             )
             .and_then(|mut query| {
                 query
                     .query_row(params![key.queue.as_str(), key.id.0, key.generation], |row| {
+                        let stdout: Option<String> = row.get(1)?;
+                        let stderr = row.get::<_, Option<String>>(2)?.unwrap_or_else(|| NO_OUTPUT.to_owned());
                         let outcome = Outcome {
                             ret: row.get(0)?,
-                            stdout: row.get(1)?,
-                            stderr: row.get(2)?,
+                            stdout: stdout.unwrap_or_default(),
+                            stderr,
                             ended_at: from_millis(row.get(3)?),
                         };
                         Ok((row.get(4)?, outcome))
@@ -231,200 +150,30 @@ impl Ledger {
             .map_err(|source| self.failed(source))
     }
 
-    /// Forgets the oldest reported actions beyond the history's bound.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn prune(&mut self) -> Result<(), LedgerError> {
-        self.connection
-            .execute(
-                "DELETE FROM action WHERE state = 'reported' AND rowid <= (SELECT max(rowid) FROM action) - ?1",
-                [HISTORY],
-            )
-            .map(drop)
-            .map_err(|source| self.failed(source))
+    /// Writes; if the disk is full, with the room of the reserve.
+    fn with_room<T>(
+        &mut self,
+        mut write: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let written = match write(&mut self.connection) {
+            Err(err) if error::wants_room(&err) && self.reserve.give_up() => write(&mut self.connection),
+            written => written,
+        };
+        written.map_err(|source| self.failed(source))
+    }
+
+    /// Writes what need not survive a power cut. It still comes after all that was written before it, and before all
+    /// that is written after it.
+    fn unsynced<T>(&mut self, write: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let set = |connection: &Connection, synchronous| connection.pragma_update(None, "synchronous", synchronous);
+        let written = set(&self.connection, "NORMAL").and_then(|()| write(&mut self.connection));
+        let written = set(&self.connection, "FULL").and(written);
+        written.map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: rusqlite::Error) -> LedgerError {
         LedgerError::Sqlite { path: self.path.clone(), source }
     }
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    // People may read and cancel beside us: wait for them a little rather than fail.
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // A process that ends need not copy the log into the database: that would be two more syncs for each wake-up.
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    Ok(())
-}
-
-fn receive(
-    connection: &mut Connection,
-    queue: Queue,
-    endpoint: &str,
-    batch: Batch,
-    now: Timestamp,
-) -> rusqlite::Result<Admitted> {
-    let transaction = connection.transaction()?;
-    let mut admitted = Admitted::default();
-    for row in batch.actions {
-        admit_row(&transaction, &mut admitted, queue, endpoint, &row, None, now)?;
-    }
-    for malformed in batch.malformed {
-        // It has an id and nothing that can be relied on: only its id says what it is.
-        let row = QueuedAction {
-            id: malformed.id,
-            status: RowStatus::Other,
-            command: String::new(),
-            svc_id: String::new(),
-            svcname: String::new(),
-            queued_at: None,
-            earlier_ret: None,
-        };
-        admit_row(&transaction, &mut admitted, queue, endpoint, &row, Some(&malformed.reason), now)?;
-    }
-    transaction.commit()?;
-    Ok(admitted)
-}
-
-fn admit_row(
-    transaction: &Transaction<'_>,
-    admitted: &mut Admitted,
-    queue: Queue,
-    endpoint: &str,
-    row: &QueuedAction,
-    refused: Option<&str>,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let recorded = newest(transaction, queue, row.id)?;
-    let same = recorded.as_ref().is_none_or(|recorded| is_same_action(&row.into(), &recorded.evidence));
-    let verdict = admit(row.status, same, recorded.as_ref().map(|recorded| recorded.state));
-    let newest_generation = recorded.as_ref().map_or(0, |recorded| recorded.generation);
-    let older = ActionKey { queue, id: row.id, generation: newest_generation };
-    match verdict {
-        Verdict::Acknowledge => admitted.acknowledge.push(row.id),
-        Verdict::Report => admitted.report.push(older),
-        Verdict::Take | Verdict::NewGeneration(_) => {
-            match verdict {
-                Verdict::NewGeneration(Older::ReportedFirst) => admitted.report_first.push(older),
-                Verdict::NewGeneration(Older::Superseded) => supersede(transaction, older, now)?,
-                _ => {}
-            }
-            let key = ActionKey { generation: newest_generation + 1, ..older };
-            insert(transaction, key, endpoint, row, refused, now)?;
-            admitted.acknowledge.push(row.id);
-            admitted.new.push(key);
-        }
-    }
-    Ok(())
-}
-
-struct Newest {
-    generation: u32,
-    state: State,
-    evidence: Evidence,
-}
-
-fn newest(transaction: &Transaction<'_>, queue: Queue, id: ActionId) -> rusqlite::Result<Option<Newest>> {
-    transaction
-        .prepare_cached(
-            "SELECT generation, state, command, svc_id, queued_at FROM action
-             WHERE queue = ?1 AND id = ?2 ORDER BY generation DESC LIMIT 1",
-        )?
-        .query_row(params![queue.as_str(), id.0], |row| {
-            Ok(Newest {
-                generation: row.get(0)?,
-                state: parsed(row, 1, State::from_name)?,
-                evidence: Evidence { command: row.get(2)?, svc_id: row.get(3)?, queued_at: row.get(4)? },
-            })
-        })
-        .optional()
-}
-
-fn insert(
-    transaction: &Transaction<'_>,
-    key: ActionKey,
-    endpoint: &str,
-    row: &QueuedAction,
-    refused: Option<&str>,
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO action
-             (queue, id, generation, endpoint, state, command, svc_id, svcname, queued_at, reason, received_at)
-             VALUES (?1, ?2, ?3, ?4, 'received', ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
-            key.queue.as_str(),
-            key.id.0,
-            key.generation,
-            endpoint,
-            row.command,
-            row.svc_id,
-            row.svcname,
-            row.queued_at,
-            refused,
-            to_millis(now),
-        ])
-        .map(drop)
-}
-
-/// The generation will not run, and its result will not be posted: its id means something else now.
-fn supersede(transaction: &Transaction<'_>, key: ActionKey, now: Timestamp) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "UPDATE action SET state = 'reported', reason = 'superseded: the collector gave its id to another action',
-             reported_at = ?4 WHERE queue = ?1 AND id = ?2 AND generation = ?3",
-        )?
-        .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(now)])
-        .map(drop)
-}
-
-fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<()> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let transaction = connection.transaction()?;
-    for change in changes {
-        match change {
-            Change::NotStarted(key) => transaction
-                .prepare_cached(
-                    "UPDATE action SET state = 'received', started_at = NULL, tries = tries + 1
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
-                )?
-                .execute(params![key.queue.as_str(), key.id.0, key.generation])?,
-            Change::Started(key, at, boot_id) => transaction
-                .prepare_cached(
-                    "UPDATE action SET state = 'started', started_at = ?4, boot_id = ?5
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
-                )?
-                .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at), boot_id])?,
-            Change::Finished(key, outcome) => transaction
-                .prepare_cached(
-                    "UPDATE action SET state = 'finished', finished_at = ?4, ret = ?5, stdout = ?6, stderr = ?7
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
-                )?
-                .execute(params![
-                    key.queue.as_str(),
-                    key.id.0,
-                    key.generation,
-                    to_millis(outcome.ended_at),
-                    outcome.ret,
-                    outcome.stdout,
-                    outcome.stderr,
-                ])?,
-            Change::Reported(key, at) => transaction
-                .prepare_cached(
-                    "UPDATE action SET state = 'reported', reported_at = ?4
-                     WHERE queue = ?1 AND id = ?2 AND generation = ?3",
-                )?
-                .execute(params![key.queue.as_str(), key.id.0, key.generation, to_millis(*at)])?,
-        };
-    }
-    transaction.commit()
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
@@ -446,9 +195,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
             earlier_ret: None,
         },
         refused: row.get(8)?,
-        boot_id: row.get(9)?,
-        tries: row.get(10)?,
-        state: parsed(row, 11, State::from_name)?,
+        tries: row.get(9)?,
+        state: parsed(row, 10, State::from_name)?,
     })
 }
 

@@ -65,10 +65,22 @@ impl WakeFiles {
     /// # Errors
     /// When the file cannot be made.
     pub fn set_mark(&self) -> Result<(), LockError> {
-        match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.mark) {
-            Ok(_) => Ok(()),
+        match OpenOptions::new().append(true).create(true).mode(0o600).open(&self.mark) {
+            Ok(mut mark) => {
+                // It grows, so that a mark that was set again can be told from one that was there: see `mark`. That it
+                // is there says everything else, and a full disk must not keep a handler from starting.
+                let _ = mark.write_all(b"\n");
+                Ok(())
+            }
             Err(source) => Err(LockError::File { path: self.mark.clone(), source }),
         }
+    }
+
+    /// The mark as it stands: whoever sees the same twice knows that nobody has set it in between. For one who takes
+    /// the lock and does not fetch: a mark that was there before is not his, one that was set meanwhile is.
+    #[must_use]
+    pub fn mark(&self) -> Option<(u64, u64)> {
+        fs::metadata(&self.mark).ok().map(|metadata| (metadata.ino(), metadata.len()))
     }
 
     /// Removes the mark and tells whether it was set.

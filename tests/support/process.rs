@@ -57,6 +57,16 @@ impl Launch {
         self
     }
 
+    /// Started by another program, which gets these arguments and a file before it.
+    pub(crate) fn under(mut self, program: &str, args: &[&str], file: &Path) -> Self {
+        let mut all: Vec<OsString> = args.iter().map(Into::into).collect();
+        all.extend([file.into(), self.program.into()]);
+        all.append(&mut self.args);
+        self.program = program.into();
+        self.args = all;
+        self
+    }
+
     /// As the last words of another command.
     #[allow(dead_code, reason = "not every test binary needs more")]
     pub(crate) fn within(mut self, command: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -155,6 +165,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.ended.is_none());
         kill_process(self.pid, signal).unwrap();

@@ -53,7 +53,7 @@ fn what_this_version_cannot_do_is_refused() {
     for (text, line, key) in [
         ("[policy]\ndefault = \"deny\"", 1, "policy"),
         ("\n[[policy.rule]]\nverdict = \"deny\"", 2, "policy"),
-        ("[retention]\nhistory = \"1d\"", 1, "retention"),
+        ("[retention]\nkept_output = \"1MiB\"", 2, "retention.kept_output"),
         ("[metrics]\ntextfile = \"/x\"", 1, "metrics"),
         ("[external_actions.\"backup.full\"]\ntimeout = \"1h\"", 1, "external_actions"),
         ("[collector]\nexclusive = true", 2, "collector.exclusive"),

@@ -271,7 +271,9 @@ impl State {
                 row.send_once_more = false;
                 row.handed_out += 1;
                 handed.push(row.clone());
-                row.status = 'S';
+                if !row.stuck {
+                    row.status = 'S';
+                }
             }
         }
         self.events.push(Event::Fetched { ids: handed.iter().map(|row| row.id).collect(), answered });
