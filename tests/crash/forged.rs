@@ -31,10 +31,15 @@ fn ledger(story: &Story) -> Connection {
     Connection::open(story.world.node.path("var/actions/ledger.sqlite")).unwrap()
 }
 
-/// The ledger says that the action in the middle was started in an earlier boot.
+/// Ledger and claim, if there is one, say that the action in the middle was started in an earlier boot.
 fn age_a_boot(story: &Story) {
     let changed = ledger(story).execute("UPDATE action SET boot_id = 'earlier' WHERE state = 'started'", []);
     assert_eq!(changed, Ok(1));
+    let claim = run_dir_path(story).join("claim");
+    if let Ok(text) = fs::read_to_string(&claim) {
+        let (_, begun) = text.split_once('\n').unwrap();
+        fs::write(claim, format!("earlier\n{begun}")).unwrap();
+    }
 }
 
 fn finish(story: &Story, expected: &Expected) {

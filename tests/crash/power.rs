@@ -173,6 +173,11 @@ impl Reader {
                 let (inode, length) = (self.file(args[0]).unwrap(), args[1].parse().unwrap());
                 self.steps.push(Step::Truncate { inode, length });
             }
+            "fallocate" if self.file(args[0]).is_some() => {
+                assert_eq!((args[1], args[2]), ("0", "0"), "not modelled: {text}");
+                let (inode, length) = (self.file(args[0]).unwrap(), args[3].parse().unwrap());
+                self.steps.push(Step::Truncate { inode, length }); // of a new file
+            }
             "fsync" | "fdatasync" => {
                 if let Some(inode) = self.file(args[0]) {
                     self.steps.push(Step::Sync { inode });
