@@ -140,6 +140,8 @@ impl Handler<'_> {
     }
 
     async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
+        // Before anything can fail: a mark that is found later asks for another run.
+        self.wake.take_mark()?;
         self.recover()?;
         loop {
             if notified {
