@@ -75,6 +75,7 @@ pub mod cli;
 pub mod collector;
 pub mod commands;
 pub mod config;
+mod crash;
 pub mod error;
 pub mod executor;
 pub mod handler;

@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::collector::client::Collector;
 use crate::commands::{load, require_root};
 use crate::config::{Network, Paths, Settings};
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, open_ledger};
@@ -157,6 +158,7 @@ impl Run<'_> {
             rings.take();
             match wake.try_lock()? {
                 Some(mut lock) => {
+                    crash::point("locked");
                     lock.sign();
                     exit = exit.and(self.handler(&wake, &lock)?.run(notified).await);
                     drop(lock);

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::net::SocketFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
@@ -17,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
+use crate::crash;
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::{self, Spec};
@@ -81,6 +83,7 @@ impl Prepared {
             .arg0("opensvc-actions") // what people see in a list of processes
             .arg(supervisor::ARGUMENT)
             .env_clear()
+            .envs(crash::environment())
             .current_dir(self.dir.path())
             .stdin(Stdio::from(self.claim)) // our own copy of it is gone with this
             .stdout(Stdio::null())
@@ -143,19 +146,35 @@ impl Running {
             if self.child.is_none() {
                 match self.seen()? {
                     End::Vanished(Claim::Held) => {}
-                    end => return Ok(end),
+                    // It may have offered its record before it died.
+                    End::Vanished(claim) => return Ok(self.offered().await?.unwrap_or(End::Vanished(claim))),
+                    recorded @ End::Recorded(..) => return Ok(recorded),
                 }
             }
             tokio::select! {
-                offer = accept(&self.socket) => {
-                    if let Ok(Some((record, told))) = offer {
-                        return Ok(End::Recorded(Box::new(record), Some(told)));
+                // Only this much can be given up for the others: an offer that was begun is heard to its end.
+                offer = self.socket.accept() => {
+                    if let Ok(Some(recorded)) = hear(offer?.0).await {
+                        return Ok(recorded);
                     }
                 }
                 () = exit(&mut self.child) => self.child = None,
                 () = sleep(LOOK_EVERY), if self.child.is_none() => {}
             }
         }
+    }
+
+    /// A record that waits to be accepted, whatever the runtime knows of it.
+    async fn offered(&self) -> io::Result<Option<End>> {
+        // The socket does not block.
+        while let Ok(supervisor) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
+            let supervisor = UnixStream::from_std(std::os::unix::net::UnixStream::from(supervisor))?;
+            if let Ok(Some(recorded)) = hear(supervisor).await {
+                return Ok(Some(recorded));
+            }
+        }
+        Ok(None)
     }
 
     /// What the supervisor could not do, if it said so.
@@ -175,12 +194,14 @@ impl Running {
 }
 
 /// Takes a record that a supervisor offers. `None`: it died on the way, or is not one.
-async fn accept(socket: &UnixListener) -> io::Result<Option<(Record, Told)>> {
-    let (mut supervisor, _) = socket.accept().await?;
+async fn hear(mut supervisor: UnixStream) -> io::Result<Option<End>> {
     let mut bytes = Vec::new();
     let mut offered = (&mut supervisor).take(record::LIMIT);
     match timeout(OFFER_WITHIN, offered.read_to_end(&mut bytes)).await {
-        Ok(Ok(_)) => Ok(Record::decode(&bytes).map(|record| (record, Told(supervisor)))),
+        Ok(Ok(_)) => {
+            let record = Record::decode(&bytes);
+            Ok(record.map(|record| End::Recorded(Box::new(record), Some(Told(supervisor)))))
+        }
         Ok(Err(err)) => Err(err),
         Err(_) => Ok(None),
     }

@@ -33,6 +33,7 @@ use signal_hook::consts::{SIGCHLD, SIGTERM};
 use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
+use crate::crash;
 use crate::executor::record::{self, Record};
 use crate::executor::{drain, run};
 
@@ -92,6 +93,7 @@ pub fn run() -> bool {
 
 /// An error before the `X` is in the claim means that the command never ran, and the free claim says so.
 fn supervise() -> io::Result<()> {
+    crash::point("supervisor-begun");
     let mut claim = take_claim()?;
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     let stop = readable_on(SIGTERM)?;
@@ -104,16 +106,21 @@ fn supervise() -> io::Result<()> {
         let record = Record::of(Ended::Cancelled(reason), Duration::ZERO, Clamp::new(), Clamp::new());
         return conclude(&record, &stop);
     }
+    crash::point("supervisor-unmarked");
     claim.write_all(b"X")?;
+    crash::point("supervisor-marked");
     let started = Instant::now();
     let mut child = match spawn(&spec) {
         Ok(child) => child,
         Err(err) => return conclude(&not_started(&spec, &err), &stop),
     };
+    crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
+    crash::point("supervisor-noted");
     let mut output = Output::of(&mut child);
     let watched = Watched { child: &child_signal, stop: &stop, cancel: &cancel };
     let ended = watch(&mut child, &spec, &mut output, &watched)?;
+    crash::point("supervisor-ended");
     let (stdout, stdout_pipe) = output.stdout.finish();
     let (stderr, stderr_pipe) = output.stderr.finish();
     conclude(&Record::of(ended, started.elapsed(), stdout, stderr), &stop)?;
@@ -405,9 +412,16 @@ fn conclude(record: &Record, stop: &UnixStream) -> io::Result<()> {
     let bytes = record.encode();
     loop {
         if a_handler_took(&bytes) {
+            crash::point("supervisor-told");
             return Ok(());
         }
-        let written = write_record(&bytes);
+        crash::point("supervisor-refused");
+        let written = match write_record(&bytes) {
+            // The run directory is gone: a handler that died before it could answer had taken the record, and another
+            // one has reported it.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            written => written,
+        };
         let mut fds = [PollFd::new(stop, PollFlags::IN)];
         // No sleep where it was written; else until there may be room again, or the machine goes down.
         if written.is_ok() || poll(&mut fds, Timespec::try_from(OFFER_EVERY).ok().as_ref()).is_ok_and(|ready| ready > 0)
@@ -424,6 +438,7 @@ fn a_handler_took(record: &[u8]) -> bool {
         handler.set_read_timeout(Some(RECORDED_WITHIN))?;
         handler.write_all(record)?;
         handler.shutdown(Shutdown::Write)?;
+        crash::point("supervisor-offered");
         handler.read_exact(&mut [0])
     });
     offered.is_ok()
@@ -434,9 +449,17 @@ fn write_record(record: &[u8]) -> io::Result<()> {
     let draft = format!("{}.new", record::FILE);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(record)?;
+    crash::point("supervisor-drafted");
     file.sync_all()?;
+    crash::point("supervisor-synced");
     fs::rename(&draft, record::FILE)?;
-    File::open(".")?.sync_all()
+    crash::point("supervisor-recorded");
+    // The names: the record's, the run directory's, and that of the directory of all runs.
+    for directory in [".", "..", "../.."] {
+        File::open(directory)?.sync_all()?;
+    }
+    crash::point("supervisor-kept");
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock is read where the command is seen to end")]

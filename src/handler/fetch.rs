@@ -6,6 +6,7 @@ use super::{Handler, Progress, now, timestamp};
 use crate::action::{ActionId, Batch, Queue, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
 use crate::ledger::contact::Contact;
@@ -59,7 +60,9 @@ impl Handler<'_> {
             progress.lasting = progress.lasting.and(Exit::Data);
         }
         drop_repeated(&mut batch, queue, &progress.taken);
+        crash::point("fetched");
         let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
+        crash::point("received");
         progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {
             tracing::debug!(
@@ -87,6 +90,7 @@ impl Handler<'_> {
                 );
             }
         }
+        crash::point("acknowledged");
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())

@@ -24,6 +24,7 @@ use crate::action::{ActionId, Queue};
 use crate::collector::CollectorError;
 use crate::collector::client::Collector;
 use crate::config::Settings;
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::agent::NoAgent;
 use crate::handler::report::Posting;
@@ -140,9 +141,11 @@ impl Handler<'_> {
     }
 
     async fn work(&mut self, progress: &mut Progress, mut notified: bool) -> Result<(), Error> {
+        crash::point("ledger-opened");
         // Before anything can fail: a mark that is found later asks for another run.
         self.wake.take_mark()?;
         self.recover()?;
+        crash::point("recovered");
         loop {
             if notified {
                 self.pace().await;

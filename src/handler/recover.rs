@@ -8,6 +8,7 @@ use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::state::Next;
+use crate::crash;
 use crate::error::Error;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
@@ -34,7 +35,12 @@ impl Handler<'_> {
             let dir = RunDir::of(self.state, record.key);
             // The claim first: if it is free and there is no record then, there never will be.
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
-            if let Some(end) = EndRecord::read(dir.path()).map_err(Error::Run)? {
+            // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
+            // be back. A record that nothing was started may be an earlier try's.
+            let same_boot = matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
+            let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
+            if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
+                crash::point("record-found");
                 changes.push(recorded(&record, end));
                 continue;
             }

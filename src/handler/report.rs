@@ -9,6 +9,7 @@ use crate::action::output::Clamp;
 use crate::action::{ActionKey, Queue};
 use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
+use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::retention::Bounds;
 use crate::ledger::{Change, LedgerError};
@@ -102,6 +103,7 @@ impl Handler<'_> {
             match self.post_one(collector, *key, outcome, refused_at.is_some()).await {
                 Ok(true) => {
                     *successes += 1;
+                    crash::point("posted");
                     tracing::debug!(
                         message_id = log::REPORTED,
                         action_id = key.id.0,

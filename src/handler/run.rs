@@ -14,6 +14,7 @@ use crate::action::output::Clamp;
 use crate::action::state::Next;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
+use crate::crash;
 use crate::error::Error;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::record::Record as EndRecord;
@@ -90,8 +91,14 @@ impl Handler<'_> {
     /// Makes what is pending durable, and tells who waits for that. Returns the actions that must not start after all.
     fn commit(&mut self, pending: &mut Pending) -> Result<Vec<ActionKey>, Error> {
         let not_to_start = self.commit_changes(&pending.changes)?;
-        pending.to_post.extend(pending.changes.drain(..).filter_map(|change| change.finished()));
-        pending.told.drain(..).for_each(Told::recorded);
+        for key in pending.changes.drain(..).filter_map(|change| change.finished()) {
+            crash::point("finished");
+            pending.to_post.push(key);
+        }
+        for told in pending.told.drain(..) {
+            told.recorded();
+            crash::point("told");
+        }
         Ok(not_to_start)
     }
 
@@ -99,7 +106,11 @@ impl Handler<'_> {
     /// after all.
     pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
         let not_to_start = self.ledger.commit(changes)?;
-        changes.iter().filter_map(Change::completed).for_each(|key| self.forget_run(key));
+        for key in changes.iter().filter_map(Change::completed) {
+            crash::point("reported");
+            self.forget_run(key);
+            crash::point("forgotten");
+        }
         Ok(not_to_start)
     }
 
@@ -134,6 +145,7 @@ impl Handler<'_> {
             }
         };
         let prepared = self.prepare(key)?;
+        crash::point("claimed");
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
         if self.commit(pending)?.contains(&key) {
@@ -144,6 +156,7 @@ impl Handler<'_> {
             pending.to_post.push(key);
             return Ok(Begun::Over);
         }
+        crash::point("started");
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
         tracing::info!(
@@ -156,7 +169,10 @@ impl Handler<'_> {
             self.in_words(record)
         );
         Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
-            Ok(running) => Begun::Running(Box::new(running)),
+            Ok(running) => {
+                crash::point("launched");
+                Begun::Running(Box::new(running))
+            }
             Err(err) => Begun::Failed(err.to_string()),
         })
     }
@@ -230,7 +246,10 @@ impl Handler<'_> {
             never = long_run => never,
         };
         Ok(match end {
-            End::Recorded(record_of_end, told) => ended(record, *record_of_end, told),
+            End::Recorded(record_of_end, told) => {
+                crash::point("record-read");
+                ended(record, *record_of_end, told)
+            }
             End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
                 Ran::NotStarted(format!("its supervisor could not start it: {why}"))

@@ -53,7 +53,11 @@ impl WakeFiles {
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(failed(io::Error::other("others than its owner, root, can write it")));
         }
-        Ok(Self { mark: state.join("wake"), lock: state.join("lock") })
+        let lock = state.join("lock");
+        if !lock.exists() {
+            sync_names(state);
+        }
+        Ok(Self { mark: state.join("wake"), lock })
     }
 
     /// Says that a fetch has to begin after now.
@@ -126,6 +130,17 @@ impl WakeFiles {
     #[must_use]
     pub fn holder(&self) -> Option<u32> {
         fs::read_to_string(&self.lock).ok()?.trim().parse().ok()
+    }
+}
+
+/// Makes the name of a new state directory durable, and its parents' names, or else a power cut could take it away with
+/// everything that is synced in it.
+fn sync_names(state: &Path) {
+    for parent in state.ancestors().skip(1) {
+        // Some file systems refuse to sync a directory: there is nothing better to be had from them.
+        if let Err(err) = File::open(parent).and_then(|parent| parent.sync_all()) {
+            tracing::debug!("cannot sync {}: {err}", parent.display());
+        }
     }
 }
 

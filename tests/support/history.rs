@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use super::Dialect;
 use super::collector::Collector;
 use super::collector::state::{Event, Reported};
 use super::node::{Mark, Node};
 
 /// What this history may have beyond a plain one.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an exception of its own")]
 pub(crate) struct Allowed {
     /// Results that are missing still: the collector is not well yet.
     pub(crate) missing: bool,
@@ -18,6 +20,11 @@ pub(crate) struct Allowed {
     pub(crate) interrupted: bool,
     /// Credentials that were refused.
     pub(crate) unauthorized: bool,
+    /// How often a crash may have come between the acceptance of a result and the record of that: the result is then
+    /// posted again, as it is.
+    pub(crate) crashes: usize,
+    /// Commands that were killed by the test.
+    pub(crate) killed: bool,
     /// Processes that live on, on purpose.
     pub(crate) daemons: Vec<i32>,
 }
@@ -37,10 +44,13 @@ pub(crate) fn check(node: &Node, collectors: &[&Collector], allowed: &Allowed) {
 
 /// I1.
 fn starts(node: &Node, collectors: &[&Collector], wrong: &mut Vec<String>) {
-    let started: Vec<_> = node.starts().iter().filter_map(Mark::row).collect();
+    let mut started: BTreeMap<(Dialect, i64), usize> = BTreeMap::new();
+    for row in node.starts().iter().filter_map(Mark::row) {
+        *started.entry(row).or_default() += 1;
+    }
     let rows = collectors.iter().flat_map(|collector| collector.rows());
     for row in rows.filter(|row| row.tagged) {
-        let runs = started.iter().filter(|started| **started == (row.dialect, row.id)).count();
+        let runs = started.get(&(row.dialect, row.id)).copied().unwrap_or_default();
         if runs > row.generation as usize {
             wrong.push(format!("I1: {} was started {runs} times in {} generations", row.id, row.generation));
         }
@@ -75,7 +85,7 @@ fn results(node: &Node, collector: &Collector, allowed: &Allowed, wrong: &mut Ve
         let answered = reports.iter().filter(|reported| reported.answered).count();
         // A row that is handed out again is answered again.
         let again = row.handed_out.saturating_sub(row.generation) as usize;
-        if answered > 1 + again {
+        if answered > 1 + again + allowed.crashes {
             wrong.push(format!("I2: {id}.{generation} has {answered} results, and was sent again {again} times"));
         }
         let same = |a: &Reported, b: &Reported| (a.ret, &a.stdout, &a.stderr) == (b.ret, &b.stdout, &b.stderr);
@@ -99,15 +109,23 @@ fn commands(
     wrong: &mut Vec<String>,
 ) {
     let mut generations: BTreeMap<i64, u32> = BTreeMap::new();
-    for start in starts {
+    let mut ends: BTreeMap<i32, Vec<&Mark>> = BTreeMap::new();
+    for end in marks.iter().filter(|mark| mark.kind == "end") {
+        ends.entry(end.pid).or_default().push(end);
+    }
+    for (nth, start) in starts.iter().enumerate() {
         let Some(id) = start.id() else { continue };
         let generation = generations.entry(id).or_default();
         *generation += 1;
-        let end = marks.iter().find(|mark| mark.kind == "end" && mark.pid == start.pid);
+        // Numbers of processes are used again: its end comes before the next start of the same number.
+        let after = |mark: &Mark| mark.position > start.position;
+        let next = starts[nth + 1..].iter().find(|next| next.pid == start.pid).map_or(usize::MAX, |next| next.position);
+        let end = ends.get(&start.pid).and_then(|ends| ends.iter().find(|end| after(end) && end.position < next));
         let ended: Option<i64> = end.and_then(|mark| mark.words.first()?.parse().ok());
         let reported = reports.get(&(id, *generation)).and_then(|reports| reports.first());
         let (Some(ended), Some(reported)) = (ended, reported) else { continue };
-        let ours = allowed.interrupted && matches!(reported.ret, 124 | 130 | 254);
+        let killed = allowed.killed && reported.ret == 137;
+        let ours = killed || allowed.interrupted && matches!(reported.ret, 124 | 130 | 254);
         if reported.ret != ended && !ours {
             wrong.push(format!("I4: {id}.{generation} ended with {ended}, and {} was reported", reported.ret));
         }

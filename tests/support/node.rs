@@ -35,6 +35,8 @@ pub(crate) struct Mark {
     pub(crate) pid: i32,
     /// At the start: the arguments. At the end: the exit status.
     pub(crate) words: Vec<String>,
+    /// Which of all marks it is.
+    pub(crate) position: usize,
 }
 
 impl Mark {
@@ -42,7 +44,7 @@ impl Mark {
         let (kind, rest) = line.split_once(' ')?;
         let (pid, words) = rest.split_once(['\x1f', ' ']).unwrap_or((rest, ""));
         let words = if words.is_empty() { Vec::new() } else { words.split('\x1f').map(str::to_owned).collect() };
-        Some(Self { kind: kind.to_owned(), pid: pid.parse().ok()?, words })
+        Some(Self { kind: kind.to_owned(), pid: pid.parse().ok()?, words, position: 0 })
     }
 
     /// The row that this is the start of, by the tag of its command.
@@ -145,6 +147,11 @@ impl Node {
         self.root().join(relative)
     }
 
+    #[allow(dead_code, reason = "not every test binary needs more")]
+    pub(crate) fn make_dir(&self, relative: &str) {
+        DirBuilder::new().mode(0o755).create(self.path(relative)).unwrap();
+    }
+
     pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(relative);
         fs::write(&path, content).unwrap();
@@ -191,7 +198,8 @@ impl Node {
                 } else if line == "sync" {
                     seen.1 += 1;
                 } else if let Some(mark) = Mark::parse(&line) {
-                    seen.0.push(mark);
+                    let position = seen.0.len();
+                    seen.0.push(Mark { position, ..mark });
                 }
                 drop(seen);
                 marks.changed.notify_all();
@@ -251,10 +259,15 @@ impl Node {
 
     /// The same, not told where its files are.
     pub(crate) fn handler_without_root(&self) -> Launch {
+        self.program(self.path("bin/opensvc-actions"))
+    }
+
+    /// Another program in the environment of a handler.
+    pub(crate) fn program(&self, program: PathBuf) -> Launch {
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
         let mut path = OsString::from(self.path("bin"));
         path.push(":/usr/local/bin:/usr/bin:/bin");
-        Launch::new(self.path("bin/opensvc-actions"), self.path(&format!("log/{run}")))
+        Launch::new(program, self.path(&format!("log/{run}")))
             .env("PATH", path)
             .env("HOME", "/root")
             .env(MARKER, self.root())
@@ -341,6 +354,13 @@ pub(crate) fn wait_for_exit(pid: i32, patience: Duration) -> bool {
     let Some(process) = pidfd(pid) else { return true };
     let timeout = Timespec::try_from(patience).unwrap();
     poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+}
+
+/// Whether a process sleeps until somebody sends it SIGCONT.
+#[allow(dead_code, reason = "not every test binary stops processes")]
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// Whether a process is there, and more than a zombie.

@@ -67,6 +67,17 @@ impl Launch {
         self
     }
 
+    /// As the last words of another command.
+    #[allow(dead_code, reason = "not every test binary needs more")]
+    pub(crate) fn within(mut self, command: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut words: Vec<OsString> = command.into_iter().map(PathBuf::into_os_string).collect();
+        words.push(self.program.into_os_string());
+        words.append(&mut self.args);
+        self.program = PathBuf::from(words.remove(0));
+        self.args = words;
+        self
+    }
+
     /// Descriptors 0, 1 and 2 are this socket: a connection (`nowait`) or a listening socket (`wait`).
     pub(crate) fn inetd(mut self, socket: impl Into<OwnedFd>) -> Self {
         self.fds = Fds::Inetd(socket.into());

@@ -114,7 +114,14 @@ impl Collector {
 
     /// Opens the port, at first and after [`Self::down`].
     pub(crate) fn up(&self) {
-        let listener = TcpListener::bind(self.address).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                // A process that another test is about to start holds our last one until it executes its program.
+                Err(err) if err.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => thread::yield_now(),
+                listener => break listener.unwrap(),
+            }
+        };
         let generation = self.shared.change(|state| {
             state.accepting = true;
             state.listening
@@ -197,6 +204,15 @@ impl Collector {
 
     pub(crate) fn rows(&self) -> Vec<Row> {
         self.shared.state().rows.clone()
+    }
+
+    /// The collector as it was at another moment: these rows, and nothing has happened.
+    #[allow(dead_code, reason = "not every test binary goes back in time")]
+    pub(crate) fn go_back_to(&self, rows: Vec<Row>) {
+        self.shared.change(|state| {
+            state.rows = rows;
+            state.events.clear();
+        });
     }
 
     /// Plans a failure.

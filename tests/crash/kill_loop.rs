@@ -1,0 +1,132 @@
+//! SIGKILL at random moments, to anybody, again and again.
+
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
+
+use crate::story::Random;
+use crate::support::Dialect;
+use crate::support::collector::Collector;
+use crate::support::collector::state::Row;
+use crate::support::history::{self, Allowed};
+use crate::support::node::Node;
+
+/// Cycles, unless `CRASH_CYCLES` says another number.
+const CYCLES: usize = 150;
+
+/// What short commands do.
+const COMMANDS: [&str; 8] = [
+    "echo one",
+    "err two exit 3",
+    "exit 1",
+    "",
+    "kill KILL",
+    "env env env env env env env env env env env env",
+    "umask env group env fds env group env fds env exit 9",
+    "echo a env echo b env echo c env echo d env echo e",
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Handler,
+    Supervisor,
+    Command,
+    Group,
+    HandlerAndSupervisor,
+    Everybody,
+    Collector,
+    Nobody,
+}
+
+const VICTIMS: [Victim; 11] = [
+    Victim::Handler,
+    Victim::Handler,
+    Victim::Handler,
+    Victim::Supervisor,
+    Victim::Supervisor,
+    Victim::Command,
+    Victim::Group,
+    Victim::HandlerAndSupervisor,
+    Victim::Everybody,
+    Victim::Collector,
+    Victim::Nobody,
+];
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn whoever_is_killed_whenever_nothing_is_lost_and_nothing_starts_twice() {
+    let seed = from_environment("CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one("seed"));
+    let cycles = from_environment("CRASH_CYCLES").unwrap_or(CYCLES);
+    println!("kill loop: CRASH_SEED={seed} CRASH_CYCLES={cycles}");
+    let mut random = Random(seed);
+    let collector = Collector::plain();
+    let node = Node::of(&collector, &Dialect::BOTH);
+    // So that moments are spread over a whole run.
+    let begun = Instant::now();
+    enqueue(&collector, &mut random);
+    node.run().exits(0);
+    let usual = begun.elapsed();
+    let mut kills = 0;
+    for cycle in 0..cycles {
+        enqueue(&collector, &mut random);
+        let handlers: Vec<_> = (0..=random.below(8) / 7).map(|_| node.handler().start()).collect();
+        let victim = VICTIMS[random.below(VICTIMS.len())];
+        // The moment of a fault, not a wait for anything.
+        thread::sleep(usual.mul_f64(f64::from(u32::try_from(random.below(1000)).unwrap()) / 800.0));
+        kills += strike(victim, &node, &collector);
+        for handler in handlers {
+            let code = handler.wait().code();
+            assert!(matches!(code, 0 | 69 | 75 | 137), "cycle {cycle}: {code} after {victim:?}");
+        }
+    }
+    let settled = (0..20).any(|_| node.run().code() == 0);
+    assert!(settled, "there is no end to it");
+    let allowed = Allowed { interrupted: true, killed: true, crashes: cycles, ..Allowed::default() };
+    history::check(&node, &[&collector], &allowed);
+    let rows = collector.rows();
+    let unknown = rows.iter().filter(|row| row.ret == Some(254)).count();
+    assert!(rows.iter().all(|row| row.status == 'T'), "not everything has its result");
+    println!("kill loop: {cycles} cycles, {kills} kills, {} actions, {unknown} of them interrupted", rows.len());
+}
+
+/// Queues a few actions, in both queues. What is handed out and not acknowledged is handed out again at once.
+fn enqueue(collector: &Collector, random: &mut Random) {
+    for _ in 0..=random.below(4) {
+        let dialect = Dialect::BOTH[random.below(2)];
+        collector.add(Row::new(dialect, COMMANDS[random.below(COMMANDS.len())]).old());
+    }
+}
+
+/// Kills, and tells how many.
+fn strike(victim: Victim, node: &Node, collector: &Collector) -> usize {
+    if matches!(victim, Victim::Collector) {
+        collector.down();
+        collector.up();
+        return 1;
+    }
+    let mut killed = 0;
+    for pid in node.processes() {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_supervisor = command.ends_with(b"\0supervise\0");
+        let is_handler = !is_supervisor && command.windows(7).any(|window| window == b"\0--root");
+        let Some(pid) = Pid::from_raw(pid) else { continue };
+        let leads = getpgid(Some(pid)).is_ok_and(|group| group == pid);
+        let done = match victim {
+            Victim::Handler if is_handler => kill_process(pid, Signal::KILL),
+            Victim::Supervisor if is_supervisor => kill_process(pid, Signal::KILL),
+            Victim::HandlerAndSupervisor if is_handler || is_supervisor => kill_process(pid, Signal::KILL),
+            Victim::Command if !is_handler && !is_supervisor && leads => kill_process(pid, Signal::KILL),
+            Victim::Group if !is_handler && !is_supervisor && leads => kill_process_group(pid, Signal::KILL),
+            Victim::Everybody => kill_process(pid, Signal::KILL),
+            _ => continue,
+        };
+        killed += usize::from(done.is_ok());
+    }
+    killed
+}

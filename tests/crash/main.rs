@@ -1,0 +1,27 @@
+//! Killed at every step, at every system call, at random, and cut off from power: nothing is lost and nothing is started
+//! twice.
+//!
+//! * `matrix`: every named point of handler and supervisor × what goes wrong at the collector × both dialects;
+//! * `forged`: states of the disk that no run leaves by itself, and a supervisor that has not begun yet;
+//! * `kill_loop`: SIGKILL at random, to anybody (`CRASH_SEED`, `CRASH_CYCLES`);
+//! * `syscalls`: SIGKILL at the system calls of a handler, by strace;
+//! * `power`: the disk as a power cut leaves it, rebuilt from the system calls of a run.
+//!
+//! `CRASH_FULL=1` takes every step where the tests otherwise take a sample.
+//!
+//! A second executable, with the feature `crash-points`, dies where it is told to (`src/crash.rs`). It is built on first
+//! use, into a directory of its own below `target`. What recovers is the executable that is shipped.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with tests/it")]
+mod support;
+
+mod forged;
+mod kill_loop;
+mod matrix;
+mod points;
+mod power;
+mod story;
+mod syscalls;
