@@ -121,6 +121,34 @@ fn a_command_that_runs_while_the_ledger_is_damaged_is_seen_to_its_end(dialect: D
     world.check();
 }
 
+both!(damage_that_shows_in_the_middle_of_a_run_is_69_and_mended_by_the_next);
+fn damage_that_shows_in_the_middle_of_a_run_is_69_and_mended_by_the_next(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.run().exits(0);
+    change(&world, "DROP TABLE action");
+    let id = world.enqueue("echo done");
+    world.run().exits(69).says("is damaged");
+    assert!(matches!(world.collector.row(id).status, 'W' | 'N'));
+    world.run().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    world.check();
+}
+
+both!(a_state_directory_that_cannot_be_read_is_69_at_once);
+fn a_state_directory_that_cannot_be_read_is_69_at_once(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.run().exits(0);
+    let id = world.enqueue("echo done");
+    let runs = state(&world).join("runs");
+    let _ = fs::remove_dir_all(&runs);
+    fs::write(&runs, "").unwrap();
+    world.run().exits(69).says("run directory");
+    fs::remove_file(&runs).unwrap();
+    world.run().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    world.check();
+}
+
 both!(a_newer_ledger_is_69_and_not_touched);
 fn a_newer_ledger_is_69_and_not_touched(dialect: Dialect) {
     let world = World::new(dialect);

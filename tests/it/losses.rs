@@ -406,7 +406,6 @@ fn a_queue_that_is_not_asked_for_is_left_alone() {
 }
 
 #[test]
-#[ignore = "a restored database of an rpc collector is taken for a redo"]
 fn a_restored_database_of_a_legacy_collector_is_answered_and_not_run() {
     let world = World::new(Dialect::Rpc);
     let id = world.enqueue("echo done exit 3");

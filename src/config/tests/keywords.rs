@@ -23,6 +23,8 @@ fn a_node_conf_alone_is_enough() {
     assert_eq!(settings.execution.timeout, None);
     assert_eq!(settings.execution.kill_grace, Duration::from_secs(10));
     assert_eq!(settings.execution.warn_after, Duration::from_secs(3600));
+    assert_eq!(settings.retention.unreported, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(settings.retention.history, Duration::from_secs(30 * 24 * 3600));
     assert!(settings.execution.environment.is_empty());
     assert!(settings.warnings.is_empty());
 }

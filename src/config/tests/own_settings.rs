@@ -49,6 +49,14 @@ fn later_files_win_and_tables_merge() {
 }
 
 #[test]
+fn retention_is_a_number_of_days_or_less() {
+    let node = Node::new("collector = c").toml("[retention]\nunreported = \"2d\"\nhistory = \"90d\"\n");
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    assert_eq!(node.load().retention, Retention { unreported: days(2), history: days(90) });
+    assert!(toml_error("[retention]\nhistory = \"0s\"").contains("must be from 1s to 366d"));
+}
+
+#[test]
 fn what_this_version_cannot_do_is_refused() {
     for (text, line, key) in [
         ("[policy]\ndefault = \"deny\"", 1, "policy"),
