@@ -331,9 +331,14 @@ impl Drop for Node {
         if thread::panicking() {
             eprintln!("The handlers said:\n{}", self.logs());
         }
-        for pid in self.processes() {
-            if let Some(pid) = Pid::from_raw(pid) {
+        // Again, for what one of them has started meanwhile; bounded, for a kernel that is slow to bury them.
+        for _ in 0..100 {
+            let left = self.processes();
+            for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
                 let _ = kill_process(pid, Signal::KILL);
+            }
+            if left.is_empty() {
+                break;
             }
         }
         self.tell_marks("gone\n");
