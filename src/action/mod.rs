@@ -130,6 +130,18 @@ pub struct QueuedAction {
     pub earlier_ret: Option<i64>,
 }
 
+impl QueuedAction {
+    /// Whether the end of this boot is what the action is for: a node's `reboot` or `shutdown`. Nobody sees such a
+    /// command end; that the machine has booted since is its success.
+    #[must_use]
+    pub fn ends_boot(&self) -> bool {
+        let is_about_the_node = self.svc_id.is_empty() && self.svcname.is_empty();
+        is_about_the_node
+            && words::split(&self.command)
+                .is_ok_and(|words| words.first().is_some_and(|word| matches!(word.as_str(), "reboot" | "shutdown")))
+    }
+}
+
 /// A row that has a usable id and nothing else that can be executed: it is reported as refused and blocks nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MalformedRow {

@@ -22,13 +22,16 @@ pub enum Ended {
     NotFound(String),
     /// Handler, supervisor or machine went down while it ran and its end was not seen: what is known.
     Interrupted(String),
+    /// Its end was not seen, but it was to end this boot of the machine, and the machine has booted since.
+    Rebooted,
     /// Cancelled on the node, perhaps with a reason.
     Cancelled(Option<String>),
 }
 
 impl Ended {
     /// The result that is reported: the command's own, or one by the shell's conventions (124 timeout(1), 126, 127,
-    /// 128+N), 125 for a refusal, 130 for a cancelled action and 254 for an end that nobody saw.
+    /// 128+N), 125 for a refusal, 130 for a cancelled action and 254 for an end that nobody saw, unless that end is what
+    /// the action was for.
     #[must_use]
     pub fn ret(&self) -> i32 {
         match self {
@@ -40,6 +43,7 @@ impl Ended {
             Self::NotFound(_) => 127,
             Self::Cancelled(_) => 130,
             Self::Interrupted(_) => 254,
+            Self::Rebooted => 0,
         }
     }
 
@@ -58,6 +62,7 @@ impl Ended {
             Self::NotExecutable(why) => format!("cannot be executed: {why}"),
             Self::NotFound(program) => format!("not found: {program}"),
             Self::Interrupted(known) => format!("interrupted: {known}"),
+            Self::Rebooted => "the machine has booted since, which is what this action was for".to_owned(),
             Self::Cancelled(None) => "cancelled on the node".to_owned(),
             Self::Cancelled(Some(why)) => format!("cancelled on the node: {why}"),
         };
@@ -132,6 +137,7 @@ mod tests {
             (Ended::Cancelled(None), 130, "cancelled on the node"),
             (Ended::Cancelled(Some("a\nb\n".to_owned())), 130, "cancelled on the node: a b"),
             (Ended::Interrupted(why()), 254, "interrupted: why"),
+            (Ended::Rebooted, 0, "the machine has booted since, which is what this action was for"),
         ] {
             assert_eq!(said(&ended), (ret, Some(format!("opensvc-actions: {reason}"))));
         }

@@ -54,7 +54,14 @@ impl Handler<'_> {
                         self.kill_what_is_left(record.key);
                     }
                     let why = "the supervisor or the machine went down while it ran, and its end was not seen";
-                    changes.push(Change::Finished(record.key, self.interrupted(&record, why)));
+                    let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
+                    let outcome = if booted && record.row.ends_boot() {
+                        said_finished(&record, 0, Ended::Rebooted.reason().as_deref(), Duration::ZERO);
+                        without_output(&Ended::Rebooted)
+                    } else {
+                        self.interrupted(&record, why)
+                    };
+                    changes.push(Change::Finished(record.key, outcome));
                 }
             }
         }

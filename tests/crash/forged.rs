@@ -72,6 +72,32 @@ fn started_in_another_boot_without_a_run_directory_is_unknown_and_not_run(dialec
     assert_eq!(story.world.node.runs_of(story.ids[1]), 0);
 }
 
+both!(a_nodes_reboot_is_done_once_the_machine_has_booted_and_not_before);
+fn a_nodes_reboot_is_done_once_the_machine_has_booted_and_not_before(dialect: Dialect) {
+    for (command, service, another_boot, ret) in [
+        ("reboot", "", true, 0),
+        ("shutdown --now", "", true, 0),
+        ("reboot", "", false, 254),
+        ("reboot", "svc1", true, 254),
+        ("rebooted", "", true, 254),
+    ] {
+        let story = Story::new(dialect);
+        story.crash("started:2").exits(137);
+        let forged = ledger(&story).execute(
+            "UPDATE action SET command = ?1, svcname = ?2, svc_id = ?2 WHERE state = 'started'",
+            [command, service],
+        );
+        assert_eq!(forged, Ok(1));
+        if another_boot {
+            age_a_boot(&story);
+        }
+        fs::remove_dir_all(run_dir(&story)).unwrap();
+        story.recover();
+        story.world.reason(story.ids[1], ret);
+        assert_eq!(story.world.node.runs_of(story.ids[1]), 0, "{command} of {service:?}");
+    }
+}
+
 both!(started_in_another_boot_with_a_claim_without_its_mark_is_unknown_and_not_run);
 fn started_in_another_boot_with_a_claim_without_its_mark_is_unknown_and_not_run(dialect: Dialect) {
     let story = Story::new(dialect);
