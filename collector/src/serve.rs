@@ -34,6 +34,13 @@ use crate::{admin, feeder, notifier, rpc};
 const BODY_MAX: usize = 64 << 20;
 /// As many clients are served at once; others wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
+
+/// A body that may be larger than this waits for its turn: whoever can connect can make a server hold bodies, before it
+/// has shown any credentials (those of the rpc calls stand in the body).
+const SMALL_BODY: u64 = 1024 * 1024;
+
+/// The turns of large bodies.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(4);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a request's head, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -245,7 +252,13 @@ async fn respond(collector: &Collector, request: hyper::Request<Incoming>) -> Re
     if announced > BODY_MAX {
         return response(too_large());
     }
-    let answer = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
+    let is_small = body.size_hint().upper().is_some_and(|upper| upper <= SMALL_BODY);
+    let read = async {
+        // It is never closed; without a turn the body is read all the same.
+        let _turn = if is_small { None } else { LARGE_BODIES.acquire().await.ok() };
+        Limited::new(body, BODY_MAX).collect().await
+    };
+    let answer = match timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(body)) => {
             let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
             let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
