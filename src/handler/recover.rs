@@ -77,7 +77,7 @@ impl Handler<'_> {
         without_output(&Ended::Interrupted(why.to_owned()))
     }
 
-    /// Ends what a killed supervisor has left of its command's process group.
+    /// Ends what a killed supervisor has left of its command.
     pub(super) fn kill_what_is_left(&self, key: ActionKey) {
         if let Err(err) = RunDir::of(self.state, key).kill_command() {
             tracing::warn!("{key}: cannot end what is left of its command: {err}");
