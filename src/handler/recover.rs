@@ -82,7 +82,7 @@ impl Handler<'_> {
         without_output(&Ended::Interrupted(why.to_owned()))
     }
 
-    /// Ends what a killed supervisor has left of its command's process group.
+    /// Ends what a killed supervisor has left of its command.
     pub(super) fn kill_what_is_left(&self, key: ActionKey) {
         if let Err(err) = RunDir::of(self.state, key).kill_command() {
             about_key!(warn, key, [], "{key}: cannot end what is left of its command: {err}");
