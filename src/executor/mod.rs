@@ -7,5 +7,6 @@ pub mod drain;
 pub mod environment;
 pub mod launch;
 pub mod record;
+pub mod remains;
 pub mod run;
 pub mod supervisor;

@@ -3,8 +3,8 @@
 //!
 //! The *claim* is a file with a lock (`flock`) on it. The handler makes and locks it before the ledger says "started";
 //! the supervisor inherits the lock as its standard input and keeps it for its life. So the lock means: somebody lives
-//! who runs this, or still may. The supervisor writes the byte `X` behind the boot id before it starts the command: a
-//! free claim of this boot without it proves that the command never ran.
+//! who runs this, or still may. The supervisor writes an `X` and its own number behind the boot id before it starts the
+//! command: a free claim of this boot without it proves that the command never ran.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -13,11 +13,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::action::state::Trace;
 use crate::action::{ActionId, ActionKey};
-use crate::executor::record;
+use crate::executor::{record, remains};
 
 /// The claim's name in the run directory.
 pub const CLAIM: &str = "claim";
@@ -151,35 +150,15 @@ impl RunDir {
         Some(text)
     }
 
-    /// Kills the process group of the command, if its leader, as the supervisor has noted it, is still that process and
-    /// not another one with its number.
+    /// Kills what a supervisor that is gone has left of the command: see [`remains`].
     ///
     /// # Errors
     /// When it is there and cannot be killed.
     pub fn kill_command(&self) -> io::Result<()> {
-        let text = match fs::read_to_string(self.path.join(CLAIM)) {
-            Ok(text) => text,
-            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(err) => return Err(err),
-        };
-        let Some((pid, start)) = text.split_once("\nX").and_then(|(_, leader)| leader.trim_end().split_once(' '))
-        else {
-            return Ok(());
-        };
-        let Some(leader) = pid.parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
-        // The descriptor pins the process: whoever has its number now, and the same start time, is it. Kernels before
-        // 5.3 have none, and leave a moment in which the number could change hands.
-        let _pinned = match pidfd_open(leader, PidfdFlags::empty()) {
-            Ok(pinned) => Some(pinned),
-            Err(Errno::NOSYS) => None,
-            Err(_) => return Ok(()),
-        };
-        if start_time(leader).is_none_or(|now| now != start) {
-            return Ok(());
-        }
-        match kill_process_group(leader, Signal::KILL) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        match fs::read_to_string(self.path.join(CLAIM)) {
+            Ok(claim) => remains::kill(&claim),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+            Err(err) => Err(err),
         }
     }
 
@@ -193,14 +172,6 @@ impl RunDir {
             _ => Ok(()),
         }
     }
-}
-
-/// When a process was started, in the kernel's ticks since boot, as text.
-#[must_use]
-pub fn start_time(pid: Pid) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name, in parentheses, may hold anything; the 20th field behind it is the start time.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
 /// Every run directory below the state directory.

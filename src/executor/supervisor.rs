@@ -4,7 +4,8 @@
 //!
 //! It is started in the run directory, with the claim as its standard input:
 //!
-//! 1. it makes the claim its own, leaves the handler's session, and writes the byte `X` into the claim;
+//! 1. it makes the claim its own, begins a session, and writes an `X` and its own number into the claim, in one piece: if
+//!    it is killed from here on, everything in its session is what it has left ([`super::remains`]);
 //! 2. it starts the command;
 //! 3. it takes what the command prints, in constant memory, and enforces timeout and cancellation;
 //! 4. when the *command* has ended, it hands the end record to the handler that listens, which says when its ledger holds
@@ -35,7 +36,7 @@ use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
 use crate::crash;
 use crate::executor::record::{self, Record};
-use crate::executor::{drain, run};
+use crate::executor::{drain, remains, run};
 
 /// The argument that makes this executable a supervisor of the run directory it stands in.
 pub const ARGUMENT: &str = "supervise";
@@ -107,7 +108,7 @@ fn supervise() -> io::Result<()> {
         return conclude(&record, &stop);
     }
     crash::point("supervisor-unmarked");
-    claim.write_all(b"X")?;
+    claim.write_all(format!("X{}", remains::this_supervisor()).as_bytes())?;
     crash::point("supervisor-marked");
     let started = Instant::now();
     let mut child = match spawn(&spec) {
@@ -144,12 +145,11 @@ fn take_claim() -> io::Result<File> {
     Ok(File::from(claim))
 }
 
-/// Leaves the command's number and start time in the claim, behind the `X`: if this process is killed, the next handler
-/// ends what is left of the command. Missing it changes nothing else.
+/// Leaves the command's number and start time in the claim as well. Missing it changes nothing else.
 fn note_leader(claim: &mut File, child: &Child) {
     let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(start) = leader.and_then(run::start_time) {
-        let _ = claim.write_all(format!("{} {start}\n", child.id()).as_bytes());
+    if let Some(line) = leader.and_then(remains::leader) {
+        let _ = claim.write_all(line.as_bytes());
     }
 }
 

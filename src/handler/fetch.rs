@@ -65,13 +65,7 @@ impl Handler<'_> {
         crash::point("received");
         progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {
-            tracing::debug!(
-                message_id = log::RECEIVED,
-                action_id = key.id.0,
-                action_queue = key.queue.as_str(),
-                action_generation = key.generation,
-                "{key} received"
-            );
+            about_key!(debug, key, [message_id = log::RECEIVED], "{key} received");
         }
         if !admitted.report_first.is_empty() {
             // A redo takes their place: the old result is posted now or never.

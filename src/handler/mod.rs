@@ -1,6 +1,33 @@
 //! One round of work: fetch → admit → acknowledge → run → report. It sequences the four kinds of effect and decides
 //! nothing that can be decided in pure code; when there is another round, the wake protocol decides.
 
+/// Says something about an action: a level, its record, more fields of the journal, and the words for people.
+macro_rules! about_action {
+    ($level:ident, $record:expr, [$($field:ident = $value:expr),*], $($words:tt)+) => {
+        tracing::$level!(
+            $($field = $value,)*
+            action_id = $record.key.id.0,
+            action_queue = $record.key.queue.as_str(),
+            action_generation = $record.key.generation,
+            svcname = $crate::handler::svcname($record),
+            $($words)+
+        )
+    };
+}
+
+/// The same where only its key is at hand.
+macro_rules! about_key {
+    ($level:ident, $key:expr, [$($field:ident = $value:expr),*], $($words:tt)+) => {
+        tracing::$level!(
+            $($field = $value,)*
+            action_id = $key.id.0,
+            action_queue = $key.queue.as_str(),
+            action_generation = $key.generation,
+            $($words)+
+        )
+    };
+}
+
 mod fetch;
 mod recover;
 mod report;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Handler, svcname, timestamp};
+use super::{Handler, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
@@ -72,22 +72,20 @@ impl Handler<'_> {
     /// Says that an action's end was not seen, and gives the result that tells it.
     pub(super) fn interrupted(&self, record: &Record, why: &str) -> Outcome {
         let key = record.key;
-        tracing::warn!(
-            message_id = log::INTERRUPTED,
-            action_id = key.id.0,
-            action_queue = key.queue.as_str(),
-            action_generation = key.generation,
-            svcname = svcname(record),
+        about_action!(
+            warn,
+            record,
+            [message_id = log::INTERRUPTED],
             "{key} was interrupted: {why}: {}",
             self.in_words(record)
         );
         without_output(&Ended::Interrupted(why.to_owned()))
     }
 
-    /// Ends what a killed supervisor has left of its command's process group.
+    /// Ends what a killed supervisor has left of its command.
     pub(super) fn kill_what_is_left(&self, key: ActionKey) {
         if let Err(err) = RunDir::of(self.state, key).kill_command() {
-            tracing::warn!("{key}: cannot end what is left of its command: {err}");
+            about_key!(warn, key, [], "{key}: cannot end what is left of its command: {err}");
         }
     }
 

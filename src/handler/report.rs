@@ -60,7 +60,13 @@ impl Handler<'_> {
     fn forget(&mut self) -> Result<(), LedgerError> {
         let retention = &self.settings.retention;
         for key in self.ledger.expire(retention, timestamp())? {
-            tracing::error!("{key}: its result was not accepted within {:?} and is given up", retention.unreported);
+            about_key!(
+                error,
+                key,
+                [],
+                "{key}: its result was not accepted within {:?} and is given up",
+                retention.unreported
+            );
             self.forget_run(key);
         }
         self.ledger.prune(retention, Bounds::default(), timestamp())
@@ -83,13 +89,13 @@ impl Handler<'_> {
         for key in keys {
             let Some((endpoint, outcome)) = self.ledger.result(*key)? else { continue };
             let Some(collector) = self.collectors.iter().find(|collector| collector.queue() == key.queue) else {
-                tracing::warn!("{key}: its result waits for queue {} to be configured again", key.queue);
+                about_key!(warn, key, [], "{key}: its result waits for queue {} to be configured again", key.queue);
                 *exit = exit.and(Exit::TempFail);
                 continue;
             };
             // Where the ledger was lost, nobody knows any more which collector it was.
             if !endpoint.is_empty() && collector.endpoint() != endpoint {
-                tracing::warn!("{key}: its result belongs to {endpoint}, which is not configured any more");
+                about_key!(warn, key, [], "{key}: its result belongs to {endpoint}, which is not configured any more");
                 *exit = exit.and(Exit::TempFail);
                 continue;
             }
@@ -104,13 +110,7 @@ impl Handler<'_> {
                 Ok(true) => {
                     *successes += 1;
                     crash::point("posted");
-                    tracing::debug!(
-                        message_id = log::REPORTED,
-                        action_id = key.id.0,
-                        action_queue = key.queue.as_str(),
-                        action_generation = key.generation,
-                        "{key} reported"
-                    );
+                    about_key!(debug, key, [message_id = log::REPORTED], "{key} reported");
                     posted.push(Change::Reported(*key, timestamp()));
                 }
                 Ok(false) => *exit = exit.and(Exit::TempFail),
@@ -121,7 +121,7 @@ impl Handler<'_> {
                         posting.unreachable.insert(key.queue);
                     }
                     let err = Error::from(err);
-                    tracing::error!("{key}: its result is kept for later: {}", err.report());
+                    about_key!(error, key, [], "{key}: its result is kept for later: {}", err.report());
                     *exit = exit.and(err.exit());
                 }
             }
@@ -143,7 +143,7 @@ impl Handler<'_> {
         let report = Report { id: key.id, ret, stdout, stderr, ended_at };
         match self.persist(|| collector.report(&report)).await {
             Err(err) if err.is_about_content() || (refused && err.may_be_about_content()) => {
-                tracing::warn!("{key}: {err}; reporting it without its output");
+                about_key!(warn, key, [], "{key}: {err}; reporting it without its output");
                 let reduced = reduced(&report, &err);
                 Ok(self.persist(|| collector.report(&reduced)).await?.is_some())
             }

@@ -119,14 +119,7 @@ impl Handler<'_> {
         let key = record.key;
         if record.state == State::Started {
             let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::Run)?;
-            tracing::info!(
-                action_id = key.id.0,
-                action_queue = key.queue.as_str(),
-                action_generation = key.generation,
-                svcname = svcname(record),
-                "{key} runs already: {}",
-                self.in_words(record)
-            );
+            about_action!(info, record, [], "{key} runs already: {}", self.in_words(record));
             return Ok(Begun::Running(Box::new(running)));
         }
         self.acknowledge_at_start(record).await;
@@ -159,15 +152,7 @@ impl Handler<'_> {
         crash::point("started");
         let execution = &self.settings.execution;
         let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
-        tracing::info!(
-            message_id = log::STARTED,
-            action_id = key.id.0,
-            action_queue = key.queue.as_str(),
-            action_generation = key.generation,
-            svcname = svcname(record),
-            "{key} started: {}",
-            self.in_words(record)
-        );
+        about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
         Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
             Ok(running) => {
                 crash::point("launched");
@@ -222,25 +207,13 @@ impl Handler<'_> {
         let warn_after = self.settings.execution.warn_after;
         let long_run = async {
             sleep(warn_after).await;
-            tracing::warn!(
-                action_id = key.id.0,
-                action_queue = key.queue.as_str(),
-                action_generation = key.generation,
-                svcname = svcname(record),
-                "{key} runs longer than {warn_after:?}: {what}"
-            );
+            about_action!(warn, record, [], "{key} runs longer than {warn_after:?}: {what}");
             std::future::pending().await
         };
         let end = tokio::select! {
             end = running.end() => end.map_err(Error::Run)?,
             () = self.stop.now() => {
-                tracing::warn!(
-                    action_id = key.id.0,
-                    action_queue = key.queue.as_str(),
-                    action_generation = key.generation,
-                    svcname = svcname(record),
-                    "{key} goes on without its handler: {what}"
-                );
+                about_action!(warn, record, [], "{key} goes on without its handler: {what}");
                 return Ok(Ran::Left);
             }
             never = long_run => never,
@@ -269,7 +242,7 @@ impl Handler<'_> {
                 let ids = [record.key.id];
                 if let Err(err) = self.persist(|| collector.acknowledge(&ids)).await {
                     let err = Error::from(err).report();
-                    tracing::warn!("{}: the collector may not know that it starts: {err}", record.key);
+                    about_action!(warn, record, [], "{}: the collector may not know that it starts: {err}", record.key);
                 }
             }
         }
@@ -330,14 +303,14 @@ pub(super) fn without_output(ended: &Ended) -> Outcome {
 pub(super) fn said_finished(record: &Record, ret: i32, reason: Option<&str>, duration: Duration) {
     let key = record.key;
     let how = reason.map(|reason| reason.replacen(super::report::OURS, ": ", 1)).unwrap_or_default();
-    tracing::info!(
-        message_id = log::FINISHED,
-        action_id = key.id.0,
-        action_queue = key.queue.as_str(),
-        action_generation = key.generation,
-        svcname = svcname(record),
-        action_ret = ret,
-        action_duration_usec = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+    about_action!(
+        info,
+        record,
+        [
+            message_id = log::FINISHED,
+            action_ret = ret,
+            action_duration_usec = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+        ],
         "{key} ended with {ret} after {:.3} s{how}",
         duration.as_secs_f64()
     );

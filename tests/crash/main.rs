@@ -3,6 +3,7 @@
 //!
 //! * `matrix`: every named point of handler and supervisor × what goes wrong at the collector × both dialects;
 //! * `forged`: states of the disk that no run leaves by itself, and a supervisor that has not begun yet;
+//! * `remains`: what a killed supervisor leaves behind is ended, and no stranger with it;
 //! * `kill_loop`: SIGKILL at random, to anybody (`CRASH_SEED`, `CRASH_CYCLES`);
 //! * `syscalls`: SIGKILL at the system calls of a handler, by strace;
 //! * `power`: the disk as a power cut leaves it, rebuilt from the system calls of a run.
@@ -23,5 +24,6 @@ mod kill_loop;
 mod matrix;
 mod points;
 mod power;
+mod remains;
 mod story;
 mod syscalls;

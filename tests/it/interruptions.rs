@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::history::Allowed;
-use crate::support::node::is_alive;
+use crate::support::node::{is_alive, wait_for_exit};
 use crate::support::world::World;
 use crate::support::{Dialect, both};
 
@@ -184,7 +184,7 @@ fn a_killed_supervisor_is_said_and_takes_its_command_with_it(dialect: Dialect) {
         handler.wait().exits(0);
         world.reason(id, 254);
         assert_eq!((world.node.runs_of(id), world.node.runs_of(next)), (1, 1));
-        assert!(!is_alive(command), "what is left of it was not ended");
+        assert!(wait_for_exit(command, GONE_WITHIN), "what is left of it was not ended");
         world.check_but(&interrupted());
     }
 }
@@ -202,7 +202,7 @@ fn a_supervisor_that_dies_with_its_handler_is_said_by_the_next_one(dialect: Dial
     world.run().exits(0);
     world.reason(id, 254);
     assert_eq!(world.node.runs_of(id), 1);
-    assert!(!is_alive(command), "what is left of it was not ended");
+    assert!(wait_for_exit(command, GONE_WITHIN), "what is left of it was not ended");
     world.check_but(&interrupted());
 }
 
