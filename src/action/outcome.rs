@@ -47,6 +47,13 @@ impl Ended {
         }
     }
 
+    /// Whether somebody else told it to end, as a machine that goes down tells every process: killed by SIGHUP, SIGTERM
+    /// or SIGKILL, or ended with the status that says so.
+    #[must_use]
+    pub const fn is_told_to_end(&self) -> bool {
+        matches!(self, Self::Signaled(1 | 9 | 15) | Self::Exited(129 | 137 | 143))
+    }
+
     /// The line that ends stderr when the result is ours and not the command's: how an operator at the collector sees
     /// why. Without its line feed, and never more than one line.
     #[must_use]

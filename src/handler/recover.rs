@@ -7,6 +7,7 @@ use super::{Handler, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::outcome::{Ended, Outcome};
+use crate::action::output::Clamp;
 use crate::action::state::{Next, Trace};
 use crate::crash;
 use crate::error::Error;
@@ -41,9 +42,12 @@ impl Handler<'_> {
                 && matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
             let trace = if same_boot || claim == Claim::Held { claim.trace() } else { Trace::Nothing };
             let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
+            let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
+            let rebooted = booted && record.row.ends_boot();
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
-                changes.push(recorded(&record, end));
+                let went_down = rebooted && end.ended.as_ref().is_some_and(Ended::is_told_to_end);
+                changes.push(recorded(&record, if went_down { with_the_machine(end) } else { end }));
                 continue;
             }
             match trace.next() {
@@ -54,8 +58,7 @@ impl Handler<'_> {
                         self.kill_what_is_left(record.key);
                     }
                     let why = "the supervisor or the machine went down while it ran, and its end was not seen";
-                    let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
-                    let outcome = if booted && record.row.ends_boot() {
+                    let outcome = if rebooted {
                         said_finished(&record, 0, Ended::Rebooted.reason().as_deref(), Duration::ZERO);
                         without_output(&Ended::Rebooted)
                     } else {
@@ -108,4 +111,15 @@ fn recorded(record: &Record, end: EndRecord) -> Change {
     said_finished(record, ended.ret(), ended.reason().as_deref(), duration);
     let outcome = Outcome { ret: ended.ret(), stdout: end.stdout, stderr: end.stderr, ended_at: end.ended_at };
     Change::Finished(record.key, outcome)
+}
+
+/// The record of a command that was to end the boot and that ended with it: a machine that goes down in good order ends
+/// it with all the others.
+fn with_the_machine(end: EndRecord) -> EndRecord {
+    let reason = end.ended.as_ref().and_then(Ended::reason).map(|reason| format!("{reason}\n"));
+    let own = reason.and_then(|reason| end.stderr.strip_suffix(&reason)).unwrap_or(&end.stderr);
+    let mut stderr = Clamp::new();
+    stderr.push(own.as_bytes());
+    let stderr = stderr.finish(Ended::Rebooted.reason().as_deref());
+    EndRecord { ended: Some(Ended::Rebooted), stderr, ..end }
 }

@@ -142,6 +142,20 @@ fn a_person_whose_handler_goes_down_with_the_machine_starts_nothing_more() {
 }
 
 #[test]
+fn an_action_that_reboots_the_machine_is_reported_with_0_after_the_boot_and_not_run_again() {
+    let machine = Machine::with_product("reboots");
+    let case = Case::queued(&machine, "reboot");
+    machine.enable_socket();
+    machine.peer_without_answer();
+    assert_eq!(machine.wait_until_down(), Down::Reboot);
+    case.boot_again();
+    case.collector.start();
+    machine.peer(1, 1, "notify");
+    let stderr = case.expect_results(0);
+    assert_eq!(stderr, "opensvc-actions: the machine has booted since, which is what this action was for\n");
+}
+
+#[test]
 fn nothing_is_started_behind_a_reboot_that_returns_before_the_machine_goes_down() {
     let machine = Machine::with_product("reboot-returns");
     let case = Case::queued(&machine, "reboot return");
