@@ -105,6 +105,9 @@ pub struct Progress {
     taken: BTreeSet<(Queue, ActionId)>,
     /// It was said that the node is paused.
     pause_said: bool,
+    /// An action has just ended well that is to end this boot: what waits is not to be torn down with the machine. If it
+    /// does not go down after all, the next start finds it.
+    boot_ends: bool,
     done: u64,
 }
 

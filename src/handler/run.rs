@@ -54,7 +54,8 @@ impl Handler<'_> {
         // What an earlier run left goes out beside the first command.
         let mut pending = Pending { to_post: self.finished()?, ..Pending::default() };
         while let Some(record) = waiting.pop_front() {
-            if self.stop.is_asked() || (record.state == State::Received && self.is_paused(progress)?) {
+            let new = record.state == State::Received;
+            if self.stop.is_asked() || (new && (progress.boot_ends || self.is_paused(progress)?)) {
                 break;
             }
             let running = match self.start(&record, &mut pending).await? {
@@ -74,6 +75,7 @@ impl Handler<'_> {
             pending.changes.extend(posted?);
             match ran? {
                 Ran::Ended(outcome, told) => {
+                    progress.boot_ends |= outcome.ret == 0 && record.row.ends_boot();
                     pending.changes.push(Change::Finished(record.key, outcome));
                     pending.told.extend(told);
                 }

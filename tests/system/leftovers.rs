@@ -8,11 +8,25 @@ use crate::harness::Machine;
 
 #[test]
 fn nothing_is_left_of_a_machine_whose_test_has_failed() {
-    let name = format!("leftovers-{}", std::process::id());
+    leaves_nothing("leftovers", false);
+}
+
+#[test]
+fn nothing_is_left_of_a_machine_that_was_down_when_its_test_failed() {
+    leaves_nothing("leftovers-down", true);
+}
+
+fn leaves_nothing(machine: &str, down: bool) {
+    let name = format!("{machine}-{}", std::process::id());
     let outcome = panic::catch_unwind(|| {
-        let machine = Machine::with_product("leftovers");
+        let machine = Machine::with_product(machine);
         assert!(machine.directory().to_string_lossy().ends_with(&name));
         machine.start(&["sleep", "1000"]);
+        if down {
+            machine.cut_power();
+            machine.boot_again();
+            machine.cut_power();
+        }
         panic!("on purpose");
     });
     let reason = outcome.unwrap_err();

@@ -158,7 +158,7 @@ fn an_action_that_reboots_the_machine_is_reported_with_0_after_the_boot_and_not_
 #[test]
 fn nothing_is_started_behind_a_reboot_that_returns_before_the_machine_goes_down() {
     let machine = Machine::with_product("reboot-returns");
-    let case = Case::queued(&machine, "reboot return");
+    let case = Case::queued(&machine, "reboot soon");
     machine.enable_socket();
     machine.peer_without_answer();
     assert_eq!(machine.wait_until_down(), Down::Reboot);

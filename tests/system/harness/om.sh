@@ -46,9 +46,13 @@ upgrade)
 	echo upgraded
 	;;
 reboot)
-	systemctl reboot
-	# does not come back, unless told to
-	while [ "$2" != return ]; do sleep 1; done
+	if [ "$2" = soon ]; then
+		systemd-run --quiet --on-active=500ms --timer-property=AccuracySec=1ms systemctl reboot
+	else
+		systemctl reboot
+		# does not come back
+		while :; do sleep 1; done
+	fi
 	;;
 *)
 	echo "om: what is $1?" >&2
