@@ -187,3 +187,19 @@ fn a_clock_that_says_1970_at_the_start_loses_nothing_and_runs_nothing_twice() {
 fn a_clock_that_is_10_years_ahead_at_the_start_loses_nothing_and_runs_nothing_twice() {
     across_jumps_of_the_clock("clock-ahead", -10);
 }
+
+#[test]
+fn the_port_is_open_again_after_a_restart_of_the_units_beside_a_running_action_in_any_order() {
+    let machine = Machine::with_product("restarted");
+    let collector = machine.collector(Queue::Rpc);
+    let id = in_flight(&machine, &collector);
+    for units in [&[SERVICE, SOCKET][..], &[SOCKET, SERVICE], &[SOCKET], &[SERVICE]] {
+        machine.ok(&[&["systemctl", "restart"], units].concat());
+        let seen = machine.peer(1, 1, "notify");
+        assert_eq!(seen.refused, 0, "{units:?}");
+        machine.wait_for("a status that names it", || {
+            machine.property(SERVICE, "StatusText").contains(&format!("running rpc:{id}"))
+        });
+    }
+    ends_well(&machine, &collector, id);
+}

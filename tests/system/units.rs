@@ -29,8 +29,8 @@ fn systemd_analyze_verify_has_nothing_to_say() {
 fn outside_the_drop_ins_every_directive_is_in_the_manual_of_systemd_239() {
     // Look a new one up before it goes in here.
     const KNOWN: &str = "
-        After Before CollectMode Conflicts DefaultDependencies Description Documentation Requires StartLimitIntervalSec Wants
-        WantedBy
+        After Before CollectMode Conflicts DefaultDependencies Description Documentation PartOf Requires StartLimitIntervalSec
+        Wants WantedBy
         Accept Backlog ListenStream MaxConnections TriggerLimitBurst TriggerLimitIntervalSec
         AccuracySec OnActiveSec OnBootSec OnCalendar OnUnitInactiveSec RandomizedDelaySec Unit
         ExecStart KillMode LogLevelMax NotifyAccess StandardError StandardInput StandardOutput StateDirectory
