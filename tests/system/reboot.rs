@@ -156,6 +156,17 @@ fn an_action_that_reboots_the_machine_is_reported_with_0_after_the_boot_and_not_
 }
 
 #[test]
+fn an_action_that_reboots_the_machine_in_no_good_order_is_reported_with_0_as_well() {
+    let machine = Machine::with_product("reboots-hard");
+    let case = Case::in_flight(&machine, "reboot unseen");
+    machine.cut_power();
+    case.boot_again();
+    case.collector.start();
+    machine.peer(1, 1, "notify");
+    case.expect_results(0);
+}
+
+#[test]
 fn nothing_is_started_behind_a_reboot_that_returns_before_the_machine_goes_down() {
     let machine = Machine::with_product("reboot-returns");
     let case = Case::queued(&machine, "reboot soon");

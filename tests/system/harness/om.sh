@@ -49,7 +49,7 @@ reboot)
 	if [ "$2" = soon ]; then
 		systemd-run --quiet --on-active=500ms --timer-property=AccuracySec=1ms systemctl reboot
 	else
-		systemctl reboot
+		[ "$2" = unseen ] || systemctl reboot
 		# does not come back
 		while :; do sleep 1; done
 	fi
