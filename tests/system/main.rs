@@ -9,4 +9,6 @@ mod harness;
 mod inetd;
 mod leftovers;
 mod peers;
+mod reboot;
+mod restart;
 mod units;

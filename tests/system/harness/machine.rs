@@ -1,8 +1,8 @@
 //! One booted machine.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
@@ -27,13 +28,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Debian under its own systemd, gone when dropped.
 pub(crate) struct Machine {
+    name: String,
     directory: PathBuf,
     control_groups: Vec<PathBuf>,
+    /// Lives as long as the machine's disk, through all its boots.
     container: Child,
-    init: i32,
-    init_fd: OwnedFd,
+    init: RefCell<Init>,
     /// A test that is failing shows the journal once.
     shown: Cell<bool>,
+}
+
+/// Process 1 of one boot.
+struct Init {
+    pid: i32,
+    fd: OwnedFd,
+}
+
+/// How a boot came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Down {
+    /// In good order, for good.
+    PowerOff,
+    /// In good order, to boot again.
+    Reboot,
+    /// Not in good order.
+    Cut,
 }
 
 /// What a command said and how it ended.
@@ -62,11 +81,7 @@ impl Machine {
         stage(&staged);
         let control_groups = control_groups(&unique);
 
-        // The machine says here when it is up.
-        let address = SocketAddr::from_abstract_name(format!("opensvc-actions-test-{unique}")).unwrap();
-        let socket = UnixDatagram::bind_addr(&address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-
+        let socket = ear(&unique);
         let console = fs::File::create(directory.join("console")).unwrap();
         let mut command = Command::new("setpriv");
         command
@@ -74,8 +89,8 @@ impl Machine {
             .args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-ec", START, "sh"])
             .args([tree.as_os_str(), staged.as_os_str(), filesystem.as_os_str(), unique.as_ref()])
             .args(&control_groups)
-            .env("NOTIFY_SOCKET", format!("@opensvc-actions-test-{unique}"))
-            .stdin(Stdio::null())
+            .env("NOTIFY_SOCKET", format!("@{}", abstract_name(&unique)))
+            .stdin(Stdio::piped())
             .stdout(console.try_clone().unwrap())
             .stderr(console);
         let mut container = command.spawn().unwrap();
@@ -86,12 +101,53 @@ impl Machine {
             container.wait().unwrap();
             panic!("{name}: no machine within {PATIENCE:?}; its console:\n{said}");
         }
-        // A pid namespace around the machine's goes when this process goes, however that comes about.
-        let init = only_child(only_child(container.id().try_into().unwrap()));
-        let init_fd = pidfd_open(Pid::from_raw(init).unwrap(), PidfdFlags::empty()).unwrap();
-        let machine = Self { directory, control_groups, container, init, init_fd, shown: Cell::new(false) };
+        let init = RefCell::new(Init::of(&container));
+        let machine = Self { name: unique, directory, control_groups, container, init, shown: Cell::new(false) };
         machine.ok(&["systemctl", "is-system-running", "--wait"]);
         machine
+    }
+
+    /// Waits until the machine is down, whoever brings that about, and tells how that came.
+    pub(crate) fn wait_until_down(&self) -> Down {
+        let patience = Timespec::try_from(PATIENCE).unwrap();
+        let ended = poll(&mut [PollFd::new(&self.init.borrow().fd, PollFlags::IN)], Some(&patience)).unwrap();
+        assert_eq!(ended, 1, "the machine is not down within {PATIENCE:?}:\n{}", self.console());
+        let how = self.directory.join("fs/down");
+        // That file is in the mount namespace of the machine's disk.
+        let how =
+            PathBuf::from(format!("/proc/{}/root", only_child_of(&self.container))).join(&how.to_string_lossy()[1..]);
+        let started = Instant::now();
+        let status = loop {
+            match fs::read_to_string(&how) {
+                Ok(status) if status.ends_with('\n') => break status,
+                _ => assert!(started.elapsed() < PATIENCE, "process 1 is gone and systemd-nspawn is not"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        match status.trim_end() {
+            "0" => Down::PowerOff,
+            "133" => Down::Reboot,
+            _ => Down::Cut,
+        }
+    }
+
+    /// Ends every process of the machine at once, and nothing in good order.
+    pub(crate) fn cut_power(&self) {
+        pidfd_send_signal(&self.init.borrow().fd, Signal::KILL).unwrap();
+        assert_eq!(self.wait_until_down(), Down::Cut);
+    }
+
+    /// Boots the machine once more, with the disk that it has.
+    pub(crate) fn boot_again(&self) {
+        let socket = ear(&self.name);
+        self.container.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        assert!(await_boot(&socket), "no second boot within {PATIENCE:?}; the console:\n{}", self.console());
+        self.init.replace(Init::of(&self.container));
+        self.ok(&["systemctl", "is-system-running", "--wait"]);
+    }
+
+    fn console(&self) -> String {
+        fs::read_to_string(self.directory.join("console")).unwrap_or_default()
     }
 
     /// What the machine has on this one; gone with it.
@@ -102,7 +158,7 @@ impl Machine {
     /// Where a file of the machine is seen from here.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         assert!(path.starts_with('/'), "{path} is not absolute");
-        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+        PathBuf::from(format!("/proc/{}/root{path}", self.init.borrow().pid))
     }
 
     /// Writes a file, and the directories above it.
@@ -122,7 +178,7 @@ impl Machine {
         let mut command = Command::new("timeout");
         command
             .args(["--kill-after=1", &PATIENCE.as_secs().to_string()])
-            .args(["nsenter", "--target", &self.init.to_string()])
+            .args(["nsenter", "--target", &self.init.borrow().pid.to_string()])
             .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"])
             .args(words)
             .env_clear()
@@ -197,13 +253,25 @@ impl Machine {
     }
 }
 
+impl Init {
+    /// Process 1 of the boot that there is now.
+    fn of(container: &Child) -> Self {
+        // A pid namespace around the machine's goes when this process goes, however that comes about. In it are the shell
+        // and systemd-nspawn.
+        let pid = only_child(only_child(only_child_of(container)));
+        Self { pid, fd: pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap() }
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
             self.show();
         }
-        // With process 1 of a pid namespace all of its processes go, and with them the mounts.
-        let _ = pidfd_send_signal(&self.init_fd, Signal::KILL);
+        // With process 1 of a pid namespace all of its processes go, and with them the mounts; and nobody will want
+        // another boot.
+        drop(self.container.stdin.take());
+        let _ = pidfd_send_signal(&self.init.borrow().fd, Signal::KILL);
         let started = Instant::now();
         while matches!(self.container.try_wait(), Ok(None)) {
             if started.elapsed() > Duration::from_secs(10) {
@@ -250,7 +318,7 @@ fn finish(child: Child) -> Output {
     }
 }
 
-/// What becomes the container, in a mount namespace of its own.
+/// What the container's life is, in a mount namespace of its own: one boot, and another for each line on standard input.
 /// Arguments: the tree, what comes on top of it, an empty directory, the machine's name, control groups to be in.
 const START: &str = r#"
 tree=$1 stage=$2 fs=$3 name=$4
@@ -263,9 +331,27 @@ mount -t overlay -o "lowerdir=$stage:$tree,upperdir=$fs/upper,workdir=$fs/work" 
 # what systemd-nspawn leaves in /run stays in here, too
 mkdir -p /run/systemd
 mount -t tmpfs -o mode=755 tmpfs /run/systemd
-exec systemd-nspawn --directory="$fs/root" --boot --register=no --keep-unit --quiet --private-network \
-    --machine="$name" --notify-ready=yes --link-journal=no --resolv-conf=off --timezone=off
+while :; do
+    status=0
+    systemd-nspawn --directory="$fs/root" --boot --register=no --keep-unit --quiet --private-network \
+        --machine="$name" --notify-ready=yes --link-journal=no --resolv-conf=off --timezone=off </dev/null || status=$?
+    echo "$status" >"$fs/down"
+    read -r again || exit 0
+    rm "$fs/down"
+done
 "#;
+
+fn abstract_name(unique: &str) -> String {
+    format!("opensvc-actions-test-{unique}")
+}
+
+/// Where the machine says that it is up; to be there before it boots.
+fn ear(unique: &str) -> UnixDatagram {
+    let address = SocketAddr::from_abstract_name(abstract_name(unique)).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
 
 /// Waits for the machine's READY=1.
 fn await_boot(socket: &UnixDatagram) -> bool {
@@ -276,6 +362,10 @@ fn await_boot(socket: &UnixDatagram) -> bool {
         }
     }
     false
+}
+
+fn only_child_of(parent: &Child) -> i32 {
+    only_child(parent.id().try_into().unwrap())
 }
 
 /// The child of a process that has exactly one.
@@ -304,7 +394,7 @@ fn control_groups(unique: &str) -> Vec<PathBuf> {
         if let Some(mount) = mount {
             let mount_point = Path::new(mount.split(' ').nth(4).unwrap());
             let own = mount_point.join(path.trim_start_matches('/'));
-            found.push(own.join(format!("opensvc-actions-test-{unique}")));
+            found.push(own.join(abstract_name(unique)));
         }
     }
     found

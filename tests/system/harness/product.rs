@@ -36,6 +36,8 @@ pub(crate) struct Mark {
     pub(crate) start: bool,
     /// Process number.
     pub(crate) pid: String,
+    /// Which boot of the machine it was.
+    pub(crate) boot: String,
     /// The words it was called with.
     pub(crate) words: String,
 }
@@ -167,10 +169,11 @@ impl Machine {
     /// What `om` did so far.
     pub(crate) fn marks(&self) -> Vec<Mark> {
         let parse = |line: &str| {
-            let mut fields = line.splitn(3, ' ');
+            let mut fields = line.splitn(4, ' ');
             Mark {
                 start: fields.next() == Some("start"),
                 pid: fields.next().unwrap().to_owned(),
+                boot: fields.next().unwrap().to_owned(),
                 words: fields.next().unwrap_or_default().to_owned(),
             }
         };
@@ -186,6 +189,27 @@ impl Machine {
             assert!(whole, "commands overlap or did not end: {marks:#?}");
         }
         pairs.into_iter().map(|pair| pair[0].words.clone()).collect()
+    }
+
+    /// The commands that began, in their order: the boot and the words of each.
+    pub(crate) fn begun(&self) -> Vec<(String, String)> {
+        self.marks().into_iter().filter(|mark| mark.start).map(|mark| (mark.boot, mark.words)).collect()
+    }
+
+    /// Which boot of the machine this is.
+    pub(crate) fn boot_id(&self) -> String {
+        self.read("/proc/sys/kernel/random/boot_id").trim_end().to_owned()
+    }
+
+    /// What `status` says, for programs.
+    pub(crate) fn status(&self) -> Value {
+        json(&self.ok(&["opensvc-actions", "status", "--json"]))
+    }
+
+    /// How many actions run, wait and are unreported.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let status = self.status();
+        ["running", "waiting", "unreported"].map(|key| status[key].as_array().unwrap().len())
     }
 
     /// How many commands have ended.
@@ -265,7 +289,8 @@ pub(crate) struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    fn start(&self) {
+    /// Starts it, with what it knew when it was last stopped.
+    pub(crate) fn start(&self) {
         self.machine.ok(&[
             "systemd-run",
             "--quiet",
@@ -280,10 +305,13 @@ impl Collector<'_> {
             "--listen",
             URL.trim_start_matches("https://"),
         ]);
-        self.machine.wait_for("the collector to listen", || {
-            let lines = self.machine.journal(&["--unit=collector.service"]);
-            lines.iter().any(|line| line["MESSAGE"].as_str().is_some_and(|text| text.contains("listening on https://")))
-        });
+        let port = format!("sport = :{}", URL.rsplit(':').next().unwrap());
+        self.machine.wait_for("the collector to listen", || !self.machine.ok(&["ss", "-Hltn", &port]).is_empty());
+    }
+
+    /// Stops it.
+    pub(crate) fn stop(&self) {
+        self.machine.ok(&["systemctl", "stop", "collector.service"]);
     }
 
     /// Runs one of its operator's commands.
