@@ -199,7 +199,7 @@ fn a_supervisor_that_sleeps_before_its_first_instruction_keeps_its_claim_and_run
         let supervisor = story.sleeper();
         handler.signal(Signal::KILL);
         handler.wait().exits(137);
-        let handlers: Vec<_> = (0..20).map(|_| story.world.node.handler().start()).collect();
+        let handlers: Vec<_> = (0..50).map(|_| story.world.node.handler().start()).collect();
         // One of them waits for the sleeper, all others have gone.
         let mut waiting = handlers;
         while waiting.len() > 1 {
