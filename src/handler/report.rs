@@ -1,8 +1,9 @@
 //! Reporting: post every result until its collector accepts it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
-use super::{Handler, Progress, timestamp};
+use super::{Handler, Progress, now, timestamp};
 use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::output::Clamp;
@@ -11,6 +12,7 @@ use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
 use crate::crash;
 use crate::error::{Error, Exit};
+use crate::executor::kept;
 use crate::ledger::retention::Bounds;
 use crate::ledger::{Change, LedgerError};
 use crate::telemetry::log;
@@ -51,10 +53,15 @@ impl Handler<'_> {
         match self.forget() {
             Err(err) if err.is_about_room() => {
                 tracing::warn!("old actions stay in the ledger for now: {}", Error::from(err).report());
-                Ok(())
             }
-            forgotten => Ok(forgotten?),
+            forgotten => forgotten?,
         }
+        let retention = &self.settings.retention;
+        let before = now().checked_sub(retention.history).unwrap_or(SystemTime::UNIX_EPOCH);
+        if let Err(err) = kept::prune(self.state, retention.kept_output, before) {
+            tracing::warn!("old output stays for now: {err}");
+        }
+        Ok(())
     }
 
     fn forget(&mut self) -> Result<(), LedgerError> {
