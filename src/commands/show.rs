@@ -1,16 +1,18 @@
 //! `show`: everything that is known about one action.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::json;
 
 use crate::action::admission::State;
 use crate::action::name::NameError;
+use crate::action::output::Cleaner;
 use crate::action::time::Timestamp;
 use crate::cli::{Global, Show};
 use crate::commands::text::{as_json, length, none_if_empty, printable, reason, table, when};
 use crate::commands::{paths, print, require_root};
 use crate::error::{Error, Exit};
+use crate::executor::kept::{Kept, Stream};
 use crate::ledger::view::{Entry, View};
 
 /// Prints an action's story and what it printed, or one of its streams as it is.
@@ -20,18 +22,39 @@ use crate::ledger::view::{Entry, View};
 pub fn run(global: &Global, options: &Show) -> Result<Exit, Error> {
     require_root()?;
     let unknown = || Error::from(NameError::Unknown(options.id));
-    let view = View::open(&paths(global).state)?.ok_or_else(unknown)?;
+    let state = paths(global).state;
+    let view = View::open(&state)?.ok_or_else(unknown)?;
     let key = options.id.only_one_of(view.called(options.id)?)?;
     let entry = view.entry(key)?.ok_or_else(unknown)?;
     // What ends between the two looks is shown as it was.
     let output = if entry.ret.is_some() { view.output(key)? } else { None };
     if options.stdout || options.stderr {
+        let stream = if options.stdout { Stream::Stdout } else { Stream::Stderr };
+        if let Some(kept) = Kept::find(&state, key, stream).map_err(Error::Run)? {
+            return print(|out| raw(out, &kept));
+        }
         let missing = if entry.ret.is_some() { Error::NotKept(key) } else { Error::NotEnded(key) };
         let (stdout, stderr) = output.ok_or(missing)?;
         let stream = if options.stdout { stdout } else { stderr };
         return print(|out| out.write_all(stream.as_bytes()));
     }
     print(|out| if global.json { document(out, &entry, output) } else { story(out, &entry, output) })
+}
+
+/// The bytes as they were printed, but for a terminal, which might obey them.
+fn raw(out: &mut impl Write, kept: &Kept) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return kept.read(|piece| out.write_all(piece));
+    }
+    let (mut cleaner, mut text) = (Cleaner::default(), String::new());
+    kept.read(|piece| {
+        text.clear();
+        cleaner.push(piece, &mut |clean| text.push_str(clean));
+        out.write_all(text.as_bytes())
+    })?;
+    text.clear();
+    cleaner.finish(&mut |clean| text.push_str(clean));
+    out.write_all(text.as_bytes())
 }
 
 fn document(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) -> io::Result<()> {

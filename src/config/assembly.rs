@@ -20,6 +20,8 @@ const KILL_GRACE: Duration = Duration::from_secs(10);
 const WARN_AFTER: Duration = Duration::from_secs(3600);
 const UNREPORTED: Duration = Duration::from_secs(7 * 24 * 3600);
 const HISTORY: Duration = Duration::from_secs(30 * 24 * 3600);
+const KEPT_OUTPUT: u64 = 16 << 20;
+const KEPT_IN_ALL: u64 = 256 << 20;
 
 /// Everything that the settings are made from.
 pub(super) struct Sources<'a> {
@@ -51,11 +53,13 @@ impl Sources<'_> {
                 timeout: notes.value("execution.timeout", from.timeout.as_ref(), None),
                 kill_grace: notes.value("execution.kill_grace", from.kill_grace.as_ref(), KILL_GRACE),
                 warn_after: notes.value("execution.warn_after", from.warn_after.as_ref(), WARN_AFTER),
+                kept_output: notes.value("execution.kept_output", from.kept_output.as_ref(), KEPT_OUTPUT),
                 environment,
             },
             retention: Retention {
                 unreported: notes.value("retention.unreported", from.unreported.as_ref(), UNREPORTED),
                 history: notes.value("retention.history", from.history.as_ref(), HISTORY),
+                kept_output: notes.value("retention.kept_output", from.kept_in_all.as_ref(), KEPT_IN_ALL),
             },
             log: Log { redact: notes.value("log.redact", from.redact.as_ref(), Vec::new()) },
             warnings: notes.warnings,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::duration::show;
 use super::secret::REDACTED;
-use super::{Ack, Explained, Proxy, Settings};
+use super::{Ack, Explained, Proxy, Settings, size};
 
 /// Parts of a variable's name that make its value a secret.
 const SECRET_NAMES: [&str; 6] = ["pass", "secret", "token", "key", "uuid", "credential"];
@@ -47,12 +47,14 @@ impl Settings {
         add("execution.timeout".to_owned(), self.execution.timeout.map_or("none".to_owned(), show));
         add("execution.kill_grace".to_owned(), show(self.execution.kill_grace));
         add("execution.warn_after".to_owned(), show(self.execution.warn_after));
+        add("execution.kept_output".to_owned(), size::show(self.execution.kept_output));
         for (name, value) in &self.execution.environment {
             let value = if is_secret(name) { REDACTED } else { value };
             add(format!("execution.environment.{name}"), value.to_owned());
         }
         add("retention.unreported".to_owned(), show(self.retention.unreported));
         add("retention.history".to_owned(), show(self.retention.history));
+        add("retention.kept_output".to_owned(), size::show(self.retention.kept_output));
         add("log.redact".to_owned(), list(&self.log.redact));
         rows
     }

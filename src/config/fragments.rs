@@ -10,8 +10,13 @@ use super::keywords::Located;
 use super::settings::{Ack, Proxy};
 use super::toml_table::{Item, Table};
 use super::url::shown;
-use super::{ConfigError, Network, Paths, duration, endpoint, source};
+use super::{ConfigError, Network, Paths, duration, endpoint, size, source};
 use crate::action::Queue;
+
+/// What `kept_output` can be: of a stream, and in all.
+const SMALLEST_KEPT: u64 = 64 << 10;
+const LARGEST_KEPT: u64 = 1 << 30;
+const LARGEST_IN_ALL: u64 = 1 << 40;
 
 /// What the files say; of several files the last that sets a key wins.
 #[derive(Debug, Default)]
@@ -27,9 +32,12 @@ pub(super) struct Fragments {
     pub(super) timeout: Option<Located<Option<Duration>>>,
     pub(super) kill_grace: Option<Located<Duration>>,
     pub(super) warn_after: Option<Located<Duration>>,
+    pub(super) kept_output: Option<Located<u64>>,
     pub(super) environment: BTreeMap<String, Located<String>>,
     pub(super) unreported: Option<Located<Duration>>,
     pub(super) history: Option<Located<Duration>>,
+    /// `retention.kept_output`
+    pub(super) kept_in_all: Option<Located<u64>>,
     pub(super) redact: Option<Located<Vec<String>>>,
 }
 
@@ -79,9 +87,9 @@ impl Fragments {
         wake.finish()?;
 
         let mut retention = top.table("retention")?;
-        retention.unsupported(&["kept_output"])?;
         set(&mut self.unreported, retention.take("unreported").map(|item| time(item, 1000, duration::LONGEST)))?;
         set(&mut self.history, retention.take("history").map(|item| time(item, 1000, duration::LONGEST)))?;
+        set(&mut self.kept_in_all, retention.take("kept_output").map(|item| bytes(item, LARGEST_IN_ALL)))?;
         retention.finish()?;
 
         let mut log = top.table("log")?;
@@ -106,11 +114,12 @@ impl Fragments {
     }
 
     fn read_execution(&mut self, mut table: Table) -> Result<(), ConfigError> {
-        table.unsupported(&["launcher", "max_parallel", "kept_output"])?;
+        table.unsupported(&["launcher", "max_parallel"])?;
         set(&mut self.om, table.take("om").map(|item| item.read(program)))?;
         set(&mut self.timeout, table.take("timeout").map(optional_time))?;
         set(&mut self.kill_grace, table.take("kill_grace").map(|item| time(item, 0, duration::LONGEST)))?;
         set(&mut self.warn_after, table.take("warn_after").map(|item| time(item, 1, duration::LONGEST)))?;
+        set(&mut self.kept_output, table.take("kept_output").map(|item| bytes(item, LARGEST_KEPT)))?;
         for (name, item) in table.table("environment")?.into_items() {
             if let Some(reason) = forbidden_name(&name) {
                 return Err(item.error(reason));
@@ -186,6 +195,10 @@ fn queues(item: Item) -> Result<Located<Option<Vec<Queue>>>, ConfigError> {
 
 fn time(item: Item, min_millis: u64, max: Duration) -> Result<Located<Duration>, ConfigError> {
     item.read(|text| duration::parse(text, &(Duration::from_millis(min_millis)..=max)))
+}
+
+fn bytes(item: Item, max: u64) -> Result<Located<u64>, ConfigError> {
+    item.read(|text| size::parse(text, &(SMALLEST_KEPT..=max)))
 }
 
 fn optional_time(item: Item) -> Result<Located<Option<Duration>>, ConfigError> {

@@ -21,6 +21,7 @@ pub mod paths;
 mod references;
 pub mod secret;
 pub mod settings;
+mod size;
 mod source;
 mod toml_table;
 mod url;

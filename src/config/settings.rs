@@ -106,6 +106,8 @@ pub struct Execution {
     pub kill_grace: Duration,
     /// A longer run is mentioned.
     pub warn_after: Duration,
+    /// How many bytes of each stream of an action stay on this node.
+    pub kept_output: u64,
     /// Added to what passes through of the environment.
     pub environment: BTreeMap<String, String>,
 }
@@ -117,6 +119,8 @@ pub struct Retention {
     pub unreported: Duration,
     /// A complete action stays readable so long.
     pub history: Duration,
+    /// How many bytes of output stay on this node in all.
+    pub kept_output: u64,
 }
 
 /// What is hidden in the journal.
@@ -185,6 +189,7 @@ impl fmt::Debug for Execution {
             .field("timeout", &self.timeout)
             .field("kill_grace", &self.kill_grace)
             .field("warn_after", &self.warn_after)
+            .field("kept_output", &self.kept_output)
             .field("environment", &self.environment.keys())
             .finish()
     }

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::crash;
+use crate::executor::kept;
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::{self, Spec};
@@ -36,6 +37,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// Between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// How many bytes of each stream stay on this node.
+    pub kept_output: u64,
 }
 
 /// A run whose claim is made and held here: the ledger may say "started" now.
@@ -54,6 +57,7 @@ impl Prepared {
     pub fn new(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
         let dir = RunDir::of(state, key);
         let claim = dir.create(boot_id)?;
+        kept::forget(state, key)?;
         Ok(Self { socket: listen(&dir)?, claim, dir })
     }
 
@@ -77,6 +81,7 @@ impl Prepared {
                 .collect(),
             timeout: limits.timeout,
             kill_grace: limits.kill_grace,
+            kept_output: limits.kept_output,
         };
         spec.write(self.dir.path())?;
         let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk

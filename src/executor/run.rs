@@ -1,5 +1,5 @@
 //! The run directory of one generation, `STATE/runs/<queue>-<id>-<generation>/`: what its supervisor needs to know, the
-//! claim, and in the end the record.
+//! claim, what is kept of its output, and in the end the record.
 //!
 //! The *claim* is a file with a lock (`flock`) on it. The handler makes and locks it before the ledger says "started";
 //! the supervisor inherits the lock as its standard input and keeps it for its life. So the lock means: somebody lives
@@ -66,7 +66,7 @@ impl RunDir {
     /// The directory of `key` below the state directory.
     #[must_use]
     pub fn of(state: &Path, key: ActionKey) -> Self {
-        Self { path: runs(state).join(format!("{}-{}-{}", key.queue, key.id, key.generation)) }
+        Self { path: runs(state).join(name(key)) }
     }
 
     /// Where it is.
@@ -179,7 +179,12 @@ impl RunDir {
 /// # Errors
 /// When they cannot be listed.
 pub fn all(state: &Path) -> io::Result<Vec<(ActionKey, RunDir)>> {
-    let entries = match fs::read_dir(runs(state)) {
+    Ok(keys_in(&runs(state))?.into_iter().map(|(key, path)| (key, RunDir { path })).collect())
+}
+
+/// Every entry of a directory that is named after an action; none if it is not there.
+pub(super) fn keys_in(directory: &Path) -> io::Result<Vec<(ActionKey, PathBuf)>> {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(err) => return Err(err),
@@ -188,10 +193,15 @@ pub fn all(state: &Path) -> io::Result<Vec<(ActionKey, RunDir)>> {
     for entry in entries {
         let entry = entry?;
         if let Some(key) = entry.file_name().to_str().and_then(key) {
-            found.push((key, RunDir { path: entry.path() }));
+            found.push((key, entry.path()));
         }
     }
     Ok(found)
+}
+
+/// The name of a directory of one action.
+pub(super) fn name(key: ActionKey) -> String {
+    format!("{}-{}-{}", key.queue, key.id, key.generation)
 }
 
 fn runs(state: &Path) -> PathBuf {

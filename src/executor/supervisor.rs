@@ -7,7 +7,8 @@
 //! 1. it makes the claim its own, begins a session, and writes an `X` and its own number into the claim, in one piece: if
 //!    it is killed from here on, everything in its session is what it has left ([`super::remains`]);
 //! 2. it starts the command;
-//! 3. it takes what the command prints, in constant memory, and enforces timeout and cancellation;
+//! 3. it takes what the command prints, in constant memory, leaves what a report does not hold in files beside the claim
+//!    ([`super::kept`]), and enforces timeout and cancellation;
 //! 4. when the *command* has ended, it hands the end record to the handler that listens, which says when its ledger holds
 //!    it. If none listens, the record becomes a file, synced to the disk. A disk that is full loses no result: the
 //!    supervisor stays, with the claim held, until one of the two has worked;
@@ -26,7 +27,6 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read};
-use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
@@ -35,6 +35,7 @@ use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
 use crate::crash;
+use crate::executor::output::Output;
 use crate::executor::record::{self, Record};
 use crate::executor::{drain, remains, run};
 
@@ -43,9 +44,6 @@ pub const ARGUMENT: &str = "supervise";
 
 /// The file that says what to run.
 const SPEC: &str = "spec";
-
-/// How many bytes of output are read at once.
-const PIECE: usize = 16 * 1024;
 
 /// How long a handler may take to say that its ledger holds the result.
 const RECORDED_WITHIN: Duration = Duration::from_secs(5);
@@ -66,6 +64,8 @@ pub struct Spec {
     pub timeout: Option<Duration>,
     /// Between SIGTERM and SIGKILL.
     pub kill_grace: Duration,
+    /// How many bytes of each stream stay on this node.
+    pub kept_output: u64,
 }
 
 impl Spec {
@@ -118,7 +118,7 @@ fn supervise() -> io::Result<()> {
     crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
     crash::point("supervisor-noted");
-    let mut output = Output::of(&mut child);
+    let mut output = Output::of(&mut child, spec.kept_output);
     let watched = Watched { child: &child_signal, stop: &stop, cancel: &cancel };
     let ended = watch(&mut child, &spec, &mut output, &watched)?;
     crash::point("supervisor-ended");
@@ -328,69 +328,6 @@ fn signal(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
         // No such group: it has just ended by itself.
         let _ = kill_process_group(group, signal);
-    }
-}
-
-/// Both output streams of the command.
-struct Output {
-    stdout: Stream,
-    stderr: Stream,
-}
-
-impl Output {
-    fn of(child: &mut Child) -> Self {
-        Self {
-            stdout: Stream::new(child.stdout.take().map(OwnedFd::from)),
-            stderr: Stream::new(child.stderr.take().map(OwnedFd::from)),
-        }
-    }
-}
-
-/// One stream: its pipe while it is open, and what came out of it.
-struct Stream {
-    pipe: Option<OwnedFd>,
-    clamp: Clamp,
-}
-
-impl Stream {
-    fn new(pipe: Option<OwnedFd>) -> Self {
-        Self { pipe, clamp: Clamp::new() }
-    }
-
-    /// Reads a piece, once there is one. Returns its length, 0 at the end.
-    fn read(&mut self) -> usize {
-        let Some(pipe) = &self.pipe else { return 0 };
-        let mut buffer = [0; PIECE];
-        match read(pipe, &mut buffer) {
-            Ok(0) => {
-                self.pipe = None;
-                0
-            }
-            Ok(n) => {
-                self.clamp.push(&buffer[..n]);
-                n
-            }
-            Err(Errno::INTR) => 0,
-            Err(_) => {
-                self.pipe = None;
-                0
-            }
-        }
-    }
-
-    /// Takes what the command left in the pipe before it ended. Whatever is more than a pipe can hold was written
-    /// since, by somebody else: a daemon, whose pipe is given back.
-    fn finish(mut self) -> (Clamp, Option<OwnedFd>) {
-        let mut left = self.pipe.as_ref().map_or(0, |pipe| fcntl_getpipe_size(pipe).unwrap_or(64 * 1024));
-        while left > 0 {
-            let Some(pipe) = &self.pipe else { break };
-            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-            if !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) {
-                break;
-            }
-            left = left.saturating_sub(self.read().max(1));
-        }
-        (self.clamp, self.pipe)
     }
 }
 

@@ -154,7 +154,10 @@ impl Handler<'_> {
         // Whatever went wrong, what is finished is reported as far as possible.
         self.report_finished(progress).await.and(ran)?;
         if !news {
-            self.forget_old()?;
+            // A clock that is years ahead must not give results up: where certificates are verified, an exchange that
+            // went well shows that it is not.
+            let plausible = !progress.posting.successes.is_empty();
+            self.forget_old(plausible)?;
         }
         Ok(news)
     }

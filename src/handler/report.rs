@@ -1,8 +1,9 @@
 //! Reporting: post every result until its collector accepts it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
-use super::{Handler, Progress, timestamp};
+use super::{Handler, Progress, now, timestamp};
 use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::output::Clamp;
@@ -11,6 +12,7 @@ use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
 use crate::crash;
 use crate::error::{Error, Exit};
+use crate::executor::kept;
 use crate::ledger::retention::Bounds;
 use crate::ledger::{Change, LedgerError};
 use crate::telemetry::log;
@@ -47,19 +49,25 @@ impl Handler<'_> {
     }
 
     /// Forgets what has been kept long enough. On a full disk that can wait.
-    pub(super) fn forget_old(&mut self) -> Result<(), Error> {
-        match self.forget() {
+    pub(super) fn forget_old(&mut self, clock_is_plausible: bool) -> Result<(), Error> {
+        match self.forget(clock_is_plausible) {
             Err(err) if err.is_about_room() => {
                 tracing::warn!("old actions stay in the ledger for now: {}", Error::from(err).report());
-                Ok(())
             }
-            forgotten => Ok(forgotten?),
+            forgotten => forgotten?,
         }
+        let retention = &self.settings.retention;
+        let before = now().checked_sub(retention.history).unwrap_or(SystemTime::UNIX_EPOCH);
+        if let Err(err) = kept::prune(self.state, retention.kept_output, before) {
+            tracing::warn!("old output stays for now: {err}");
+        }
+        Ok(())
     }
 
-    fn forget(&mut self) -> Result<(), LedgerError> {
+    fn forget(&mut self, clock_is_plausible: bool) -> Result<(), LedgerError> {
         let retention = &self.settings.retention;
-        for key in self.ledger.expire(retention, timestamp())? {
+        let expired = if clock_is_plausible { self.ledger.expire(retention, timestamp())? } else { Vec::new() };
+        for key in expired {
             about_key!(
                 error,
                 key,

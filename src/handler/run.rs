@@ -16,6 +16,7 @@ use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
 use crate::crash;
 use crate::error::Error;
+use crate::executor::kept;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
@@ -153,7 +154,8 @@ impl Handler<'_> {
         }
         crash::point("started");
         let execution = &self.settings.execution;
-        let limits = Limits { timeout: execution.timeout, kill_grace: execution.kill_grace };
+        let limits =
+            Limits { timeout: execution.timeout, kill_grace: execution.kill_grace, kept_output: execution.kept_output };
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
         Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
             Ok(running) => {
@@ -250,8 +252,11 @@ impl Handler<'_> {
         }
     }
 
-    /// What remains of a run on the disk is of no use once its result is accepted.
+    /// What remains of a run on the disk is of no use once its result is accepted, but for what it printed.
     pub(super) fn forget_run(&self, key: ActionKey) {
+        if let Err(err) = kept::keep(self.state, key) {
+            tracing::warn!("{key}: its output is not kept: {err}");
+        }
         let dir = RunDir::of(self.state, key);
         if let Err(err) = dir.remove() {
             tracing::warn!("cannot remove {}: {err}", dir.path().display());

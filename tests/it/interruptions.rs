@@ -42,7 +42,7 @@ fn leaves_the_command(dialect: Dialect, signals: &[Signal]) {
 }
 
 /// The process that supervises the command with this pid.
-fn supervisor_of(command: i32) -> Pid {
+pub(crate) fn supervisor_of(command: i32) -> Pid {
     let stat = std::fs::read_to_string(format!("/proc/{command}/stat")).unwrap();
     let parent = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
     Pid::from_raw(parent).unwrap()

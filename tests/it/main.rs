@@ -11,6 +11,7 @@ mod support;
 mod environment;
 mod exits;
 mod interruptions;
+mod kept;
 mod ledger;
 mod losses;
 mod main_path;

@@ -12,7 +12,7 @@ const REPLACEMENT: &str = "\u{fffd}";
 /// sequences go; characters above U+FFFF, control characters other than tab, line feed and carriage return, and the two
 /// noncharacters U+FFFE and U+FFFF become U+FFFD.
 #[derive(Debug, Default)]
-pub(super) struct Cleaner {
+pub struct Cleaner {
     /// The beginning of a character whose rest has not come yet: the first `.1` bytes.
     partial: ([u8; 4], usize),
     state: State,
@@ -39,7 +39,7 @@ enum State {
 
 impl Cleaner {
     /// Takes the next bytes.
-    pub(super) fn push(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
+    pub fn push(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
         while self.partial.1 > 0 {
             let Some((&next, rest)) = bytes.split_first() else { return };
             let (mut buffer, len) = self.partial;
@@ -78,7 +78,7 @@ impl Cleaner {
     }
 
     /// The end of the stream: an unfinished character is an invalid one, an unfinished sequence is text without its ESC.
-    pub(super) fn finish(mut self, sink: &mut impl FnMut(&str)) {
+    pub fn finish(mut self, sink: &mut impl FnMut(&str)) {
         if self.partial.1 > 0 {
             self.text(REPLACEMENT, sink);
         }

@@ -6,7 +6,7 @@
 
 mod clean;
 
-use clean::Cleaner;
+pub use clean::Cleaner;
 use std::collections::VecDeque;
 
 /// The bytes that the collector's column holds.
@@ -20,6 +20,9 @@ const TAIL: usize = LIMIT - HEAD + 3;
 
 /// The bytes that the guaranteed last line may have.
 const LAST_LINE: usize = 4096;
+
+/// A clean text of so many bytes is reported whole, whatever its last line.
+pub const FITS: usize = LIMIT - LAST_LINE - 1;
 
 /// Cleans and clamps a stream that comes in pieces.
 ///
@@ -42,6 +45,12 @@ impl Clamp {
     /// Takes the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.cleaner.push(bytes, &mut |text| self.kept.push(text));
+    }
+
+    /// Whether everything so far is in the result, whatever its last line.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.kept.total <= FITS as u64
     }
 
     /// The clean text, at most [`LIMIT`] bytes: whole when it fits; else the first [`HEAD`] bytes or a little less, the
@@ -122,7 +131,9 @@ impl Kept {
     }
 }
 
-fn marker(left_out: u64) -> String {
+/// The line that stands for what was left out.
+#[must_use]
+pub fn marker(left_out: u64) -> String {
     format!("\n[opensvc-actions: {left_out} bytes left out]\n")
 }
 

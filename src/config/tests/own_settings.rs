@@ -52,7 +52,10 @@ fn later_files_win_and_tables_merge() {
 fn retention_is_a_number_of_days_or_less() {
     let node = Node::new("collector = c").toml("[retention]\nunreported = \"2d\"\nhistory = \"90d\"\n");
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
-    assert_eq!(node.load().retention, Retention { unreported: days(2), history: days(90) });
+    assert_eq!(node.load().retention, Retention { unreported: days(2), history: days(90), kept_output: 256 << 20 });
+    let text = "[execution]\nkept_output = \"64KiB\"\n[retention]\nkept_output = \"2GiB\"\n";
+    let kept = Node::new("collector = c").toml(text).load();
+    assert_eq!((kept.execution.kept_output, kept.retention.kept_output), (64 << 10, 2 << 30));
     assert!(toml_error("[retention]\nhistory = \"0s\"").contains("must be from 1s to 366d"));
 }
 
@@ -61,14 +64,12 @@ fn what_this_version_cannot_do_is_refused() {
     for (text, line, key) in [
         ("[policy]\ndefault = \"deny\"", 1, "policy"),
         ("\n[[policy.rule]]\nverdict = \"deny\"", 2, "policy"),
-        ("[retention]\nkept_output = \"1MiB\"", 2, "retention.kept_output"),
         ("[metrics]\ntextfile = \"/x\"", 1, "metrics"),
         ("[external_actions.\"backup.full\"]\ntimeout = \"1h\"", 1, "external_actions"),
         ("[collector]\nexclusive = true", 2, "collector.exclusive"),
         ("[collector.oc3]\nexclusive = true", 2, "collector.oc3.exclusive"),
         ("[execution]\nlauncher = \"auto\"", 2, "execution.launcher"),
         ("[execution]\n\nmax_parallel = 1", 3, "execution.max_parallel"),
-        ("[execution]\nkept_output = \"1MiB\"", 2, "execution.kept_output"),
     ] {
         assert_eq!(toml_error(text), format!("actions.toml:{line}: this version does not support {key}"));
     }
@@ -106,6 +107,16 @@ fn wrong_values_name_file_line_and_key() {
         ("[execution.environment]\nA = 1", "2: execution.environment.A: expected a string, not an integer"),
         ("[execution.environment]\n\"A=B\" = \"1\"", "2: execution.environment.A=B: this is not the name"),
         ("[execution.environment]\nLISTEN_FDS = \"1\"", "2: execution.environment.LISTEN_FDS: this variable belongs"),
+        ("[execution]\nkept_output = 1", "2: execution.kept_output: expected a string, not an integer"),
+        ("[execution]\nkept_output = \"1MB\"", "2: execution.kept_output: \"1MB\" is not a size"),
+        (
+            "[execution]\nkept_output = \"2GiB\"",
+            "2: execution.kept_output: \"2GiB\" is out of range; it must be from 64KiB to 1GiB",
+        ),
+        (
+            "[retention]\nkept_output = \"1KiB\"",
+            "2: retention.kept_output: \"1KiB\" is out of range; it must be from 64KiB to 1024GiB",
+        ),
         ("[wake]\nallow = \"10.0.0.0/8\"", "2: wake.allow: expected an array of strings, not a string"),
         ("[wake]\nallow = [\n\"::/0\",\n\"10.0.0.0/33\"]", "4: wake.allow: \"10.0.0.0/33\" is neither a network"),
         ("[wake]\nmin_interval = \"soon\"", "2: wake.min_interval: \"soon\" is not a duration"),

@@ -9,7 +9,7 @@ use crate::ledger::retention::Bounds;
 
 const HOUR: i64 = 3600;
 const RETENTION: Retention =
-    Retention { unreported: Duration::from_secs(3600), history: Duration::from_secs(24 * 3600) };
+    Retention { unreported: Duration::from_secs(3600), history: Duration::from_secs(24 * 3600), kept_output: 0 };
 
 struct World {
     _dir: tempfile::TempDir,

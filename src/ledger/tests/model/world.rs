@@ -255,7 +255,7 @@ impl World {
         self.now += hours * 3600;
         let now = self.time();
         let (unreported, history) = (Duration::from_secs(40 * 3600), Duration::from_secs(30 * 3600));
-        let retention = Retention { unreported, history };
+        let retention = Retention { unreported, history, kept_output: 0 };
         let expired = self.ledger().expire(&retention, now).unwrap();
         self.expired.extend(expired.iter().map(|key| key.id.0));
         let bounds = Bounds { actions: 6, tombstones: 100, bytes: 1 << 20, at_once: 3 };

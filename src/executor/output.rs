@@ -1,0 +1,79 @@
+//! What the command prints: read as it comes, in constant memory, for the report and to be kept.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read};
+use rustix::pipe::fcntl_getpipe_size;
+
+use crate::action::output::Clamp;
+use crate::executor::kept::{self, Keeper};
+
+/// How many bytes are read at once.
+const PIECE: usize = 16 * 1024;
+
+/// Both output streams of the command.
+pub(super) struct Output {
+    pub(super) stdout: Stream,
+    pub(super) stderr: Stream,
+}
+
+impl Output {
+    /// The streams of a child, of each of which so many bytes stay in the current directory.
+    pub(super) fn of(child: &mut Child, kept: u64) -> Self {
+        let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
+        let stream = |pipe, which| {
+            let keeper = Keeper::new(Path::new(""), which, kept);
+            Stream { pipe, clamp: Clamp::new(), keeper }
+        };
+        Self { stdout: stream(stdout, kept::Stream::Stdout), stderr: stream(stderr, kept::Stream::Stderr) }
+    }
+}
+
+/// One stream: its pipe while it is open, and what came out of it.
+pub(super) struct Stream {
+    pub(super) pipe: Option<OwnedFd>,
+    clamp: Clamp,
+    keeper: Keeper,
+}
+
+impl Stream {
+    /// Reads a piece, once there is one. Returns its length, 0 at the end.
+    pub(super) fn read(&mut self) -> usize {
+        let Some(pipe) = &self.pipe else { return 0 };
+        let mut buffer = [0; PIECE];
+        match read(pipe, &mut buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                0
+            }
+            Ok(n) => {
+                self.clamp.push(&buffer[..n]);
+                self.keeper.push(&buffer[..n], self.clamp.fits());
+                n
+            }
+            Err(Errno::INTR) => 0,
+            Err(_) => {
+                self.pipe = None;
+                0
+            }
+        }
+    }
+
+    /// Takes what the command left in the pipe before it ended. Whatever is more than a pipe can hold was written
+    /// since, by somebody else: a daemon, whose pipe is given back.
+    pub(super) fn finish(mut self) -> (Clamp, Option<OwnedFd>) {
+        let mut left = self.pipe.as_ref().map_or(0, |pipe| fcntl_getpipe_size(pipe).unwrap_or(64 * 1024));
+        while left > 0 {
+            let Some(pipe) = &self.pipe else { break };
+            let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+            if !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) {
+                break;
+            }
+            left = left.saturating_sub(self.read().max(1));
+        }
+        (self.clamp, self.pipe)
+    }
+}
