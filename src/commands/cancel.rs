@@ -82,6 +82,9 @@ fn cancel(state: &Path, orders: &Orders, key: ActionKey) -> Result<Cancelled, Er
             State::Started if entry.boot_id.as_ref() != Some(&boot_id) => {
                 return too_late("it went down with the machine; the next start says so to the collector");
             }
+            State::Started if run.is_abandoned(&boot_id) => {
+                return too_late("its supervisor is gone; the next start ends what is left of it and says so");
+            }
             State::Started if run.has_record() => return too_late("it has ended; the next start reports it"),
             State::Started => match run.cancel("") {
                 Ok(()) => told = true,

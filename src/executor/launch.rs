@@ -57,7 +57,9 @@ impl Prepared {
     pub fn new(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
         let dir = RunDir::of(state, key);
         let claim = dir.create(boot_id)?;
-        kept::forget(state, key)?;
+        if let Err(err) = kept::forget(state, key) {
+            tracing::warn!("cannot remove what an earlier run of this name has kept: {err}"); // no reason not to run
+        }
         Ok(Self { socket: listen(&dir)?, claim, dir })
     }
 

@@ -162,6 +162,13 @@ impl RunDir {
         }
     }
 
+    /// Whether its command has begun and nobody lives who runs it or has recorded its end.
+    #[must_use]
+    pub fn is_abandoned(&self, boot_id: &str) -> bool {
+        // The claim first: a supervisor records the end before it lets go of the claim.
+        matches!(self.claim(boot_id), Ok(Claim::Free { begun: true, .. })) && !self.has_record()
+    }
+
     /// Removes it with everything in it.
     ///
     /// # Errors

@@ -96,8 +96,14 @@ impl Handler<'_> {
     /// removal of its run.
     fn sweep(&self) -> Result<(), Error> {
         for (key, dir) in run::all(self.state).map_err(Error::Run)? {
-            if !self.ledger.is_open(key)? && dir.claim(&self.boot_id).map_err(Error::Run)? != Claim::Held {
-                self.forget_run(key);
+            if self.ledger.is_open(key)? {
+                continue;
+            }
+            match dir.claim(&self.boot_id) {
+                Ok(Claim::Held) => {}
+                Ok(_) => self.forget_run(key),
+                // Nobody's run must not hold up everybody's.
+                Err(err) => about_key!(warn, key, [], "cannot look at {}: {err}", dir.path().display()),
             }
         }
         Ok(())

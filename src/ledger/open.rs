@@ -95,6 +95,8 @@ fn connect(path: &Path) -> Result<(Connection, bool), LedgerError> {
         // The log of a ledger that is gone must not be played into a new one.
         return Err(failed(unusable("it is gone, and its log is not")));
     }
+    let was_used = length(path) > 0 && has_contact(path);
+    let has_log = length(&beside(path, "-wal")) > 0;
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -118,6 +120,10 @@ fn connect(path: &Path) -> Result<(Connection, bool), LedgerError> {
     };
     if tables > 0 {
         return Err(failed(unusable("it is a database, and no ledger")));
+    }
+    if found == 0 && was_used && !has_log {
+        // Until it has grown, all of it is in its log.
+        return Err(failed(unusable("its log is gone, and all of it with that")));
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
@@ -171,6 +177,12 @@ fn set_aside(path: &Path, now: Timestamp, damage: &str) -> Result<(), LedgerErro
     }
     tracing::error!("the ledger {} is damaged ({damage}): set aside as {}", path.display(), aside.display());
     Ok(())
+}
+
+/// Whether a collector was ever reached from the state directory of this ledger: then it was complete once.
+fn has_contact(path: &Path) -> bool {
+    let names = path.parent().and_then(|state| fs::read_dir(state).ok()).into_iter().flatten().flatten();
+    names.map(|entry| entry.file_name()).any(|name| name.as_encoded_bytes().starts_with(b"contact-"))
 }
 
 fn has_predecessor(state: &Path) -> bool {

@@ -156,6 +156,10 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
     if !is_there {
         return Ok(None);
     }
+    // SQLite would take an empty file for a new database, and delete a log beside it, which may be all there is.
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
+        return Ok(None);
+    }
     let open = || {
         let connection = Connection::open_with_flags(&path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(super::PATIENCE)?;

@@ -84,6 +84,45 @@ impl Drop for Mount {
     }
 }
 
+both!(a_ledger_whose_log_is_gone_is_damaged_and_not_new);
+fn a_ledger_whose_log_is_gone_is_damaged_and_not_new(dialect: Dialect) {
+    let world = World::new(dialect);
+    let id = world.enqueue("echo a");
+    world.run().exits(0);
+    std::fs::remove_file(world.node.path("var/actions/ledger.sqlite-wal")).unwrap();
+    world.collector.send_once_more(id);
+    world.run().exits(0).says("is damaged");
+    assert_eq!(world.node.runs_of(id), 1, "it ran again");
+}
+
+both!(a_question_or_an_order_does_not_harm_a_damaged_ledger);
+fn a_question_or_an_order_does_not_harm_a_damaged_ledger(dialect: Dialect) {
+    let world = World::new(dialect);
+    let id = world.enqueue("echo a");
+    world.run().exits(0);
+    let ledger = world.node.path("var/actions/ledger.sqlite");
+    std::fs::OpenOptions::new().write(true).open(ledger).unwrap().set_len(0).unwrap();
+    for command in ["status", "history"] {
+        world.node.handler().arg(command).run().exits(0);
+    }
+    world.node.handler().args(["cancel", &id.to_string()]).run().exits(64);
+    world.collector.send_once_more(id);
+    world.run().exits(0).says("is damaged");
+    assert_eq!(world.node.runs_of(id), 1, "it ran again");
+}
+
+both!(what_does_not_belong_below_runs_holds_nobody_up);
+fn what_does_not_belong_below_runs_holds_nobody_up(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.run().exits(0); // makes the ledger
+    let runs = world.node.path("var/actions/runs");
+    std::fs::create_dir_all(runs.join("rpc-8-1/claim")).unwrap();
+    std::fs::write(runs.join("oc3-9-1"), "").unwrap();
+    let id = world.enqueue("echo a");
+    world.run().exits(0).says("oc3-9-1");
+    assert_eq!(world.result(id).1, "a\n");
+}
+
 both!(a_damaged_ledger_is_set_aside_and_nothing_that_is_sent_again_runs_again);
 fn a_damaged_ledger_is_set_aside_and_nothing_that_is_sent_again_runs_again(dialect: Dialect) {
     let world = World::new(dialect);

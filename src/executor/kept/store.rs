@@ -65,6 +65,10 @@ pub fn prune(state: &Path, limit: u64, before: SystemTime) -> io::Result<()> {
     }
     outputs.sort_by_key(|output| (output.at, output.key));
     let mut bytes: u64 = outputs.iter().map(|output| output.bytes).sum();
+    // The newest stays whatever the limit: somebody may be about to look at it.
+    if outputs.last().is_some_and(|newest| newest.at.is_some_and(|at| at >= before)) {
+        outputs.pop();
+    }
     for output in outputs.into_iter().take(AT_ONCE) {
         if bytes > limit || output.at.is_none_or(|at| at < before) {
             bytes -= output.bytes;
