@@ -150,5 +150,7 @@ fn the_oldest_goes_first_and_what_is_too_old_goes_in_any_case() {
     forget(state.path(), ActionKey { id: ActionId(1), ..KEY }).unwrap();
     assert_eq!(left(), [5]);
     prune(state.path(), 0, at(0)).unwrap();
+    assert_eq!(left(), [5], "the newest stays while it is not too old");
+    prune(state.path(), 0, at(51)).unwrap();
     assert_eq!(left(), [0; 0]);
 }
