@@ -13,7 +13,7 @@ use crate::crash;
 use crate::error::Error;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
-use crate::handler::run::{said_finished, without_output};
+use crate::handler::run::{outcome, said_finished, without_output};
 use crate::ledger::{Change, Ledger, Record};
 use crate::telemetry::log;
 
@@ -112,11 +112,10 @@ impl Handler<'_> {
 
 /// What a record says.
 fn recorded(record: &Record, end: EndRecord) -> Change {
-    let Some(ended) = end.ended else { return Change::NotStarted(record.key) };
-    let duration = Duration::from_micros(end.duration_usec);
-    said_finished(record, ended.ret(), ended.reason().as_deref(), duration);
-    let outcome = Outcome { ret: ended.ret(), stdout: end.stdout, stderr: end.stderr, ended_at: end.ended_at };
-    Change::Finished(record.key, outcome)
+    match outcome(record, end) {
+        Ok(outcome) => Change::Finished(record.key, outcome),
+        Err(_) => Change::NotStarted(record.key),
+    }
 }
 
 /// The record of a command that was to end the boot and that ended with it: a machine that goes down in good order ends

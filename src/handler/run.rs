@@ -287,15 +287,23 @@ enum Begun {
 
 /// What a record says.
 fn ended(record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
-    let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec } = end;
-    let Some(ended) = ended else {
-        if let Some(told) = told {
-            told.recorded();
+    match outcome(record, end) {
+        Ok(outcome) => Ran::Ended(outcome, told),
+        Err(not_started) => {
+            if let Some(told) = told {
+                told.recorded();
+            }
+            Ran::NotStarted(not_started)
         }
-        return Ran::NotStarted(not_started.unwrap_or_default());
-    };
+    }
+}
+
+/// The result that a record tells, which is said; or why the command could not be started.
+pub(super) fn outcome(record: &Record, end: EndRecord) -> Result<Outcome, String> {
+    let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec } = end;
+    let Some(ended) = ended else { return Err(not_started.unwrap_or_default()) };
     said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::from_micros(duration_usec));
-    Ran::Ended(Outcome { ret: ended.ret(), stdout, stderr, ended_at }, told)
+    Ok(Outcome { ret: ended.ret(), stdout, stderr, ended_at })
 }
 
 pub(super) fn without_output(ended: &Ended) -> Outcome {
