@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod argv;
 pub mod evidence;
+pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod output;

@@ -9,7 +9,8 @@ use super::overrides::{Notes, Overrides};
 use super::references::References;
 use super::url::shown;
 use super::{
-    Ack, ConfigError, Execution, Log, Origin, Paths, Proxy, QueueSettings, Retention, Secret, Settings, Tls, Wake,
+    Ack, ConfigError, Execution, Format, Launcher, Log, Origin, Paths, Proxy, QueueSettings, Retention, Secret,
+    Settings, Tls, Wake,
 };
 use crate::action::Queue;
 
@@ -53,6 +54,8 @@ impl Sources<'_> {
                 timeout: notes.value("execution.timeout", from.timeout.as_ref(), None),
                 kill_grace: notes.value("execution.kill_grace", from.kill_grace.as_ref(), KILL_GRACE),
                 warn_after: notes.value("execution.warn_after", from.warn_after.as_ref(), WARN_AFTER),
+                max_parallel: notes.value("execution.max_parallel", from.max_parallel.as_ref(), 1),
+                launcher: notes.value("execution.launcher", from.launcher.as_ref(), Launcher::default()),
                 kept_output: notes.value("execution.kept_output", from.kept_output.as_ref(), KEPT_OUTPUT),
                 environment,
             },
@@ -140,6 +143,8 @@ impl Sources<'_> {
             connect_timeout: overrides.value("connect_timeout", |f| &f.connect_timeout, CONNECT_TIMEOUT, notes),
             request_timeout: overrides.value("request_timeout", |f| &f.request_timeout, REQUEST_TIMEOUT, notes),
             ack: overrides.value("ack", |f| &f.ack, Ack::default(), notes),
+            exclusive: overrides.value("exclusive", |f| &f.exclusive, false, notes),
+            format: overrides.value("format", |f| &f.format, Format::default(), notes),
         }))
     }
 

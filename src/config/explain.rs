@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use super::duration::show;
 use super::secret::REDACTED;
-use super::{Ack, Explained, Proxy, Settings, size};
+use super::{Ack, Explained, Format, Launcher, Proxy, Settings, size};
+use crate::action::Queue;
 
 /// Parts of a variable's name that make its value a secret.
 const SECRET_NAMES: [&str; 6] = ["pass", "secret", "token", "key", "uuid", "credential"];
@@ -36,8 +37,12 @@ impl Settings {
                 ("connect_timeout", show(settings.connect_timeout)),
                 ("request_timeout", show(settings.request_timeout)),
                 ("ack", settings.ack.to_string()),
+                ("exclusive", settings.exclusive.to_string()),
             ] {
                 add(format!("collector.{}.{name}", settings.queue), value);
+            }
+            if settings.queue == Queue::Rpc {
+                add("collector.rpc.format".to_owned(), settings.format.to_string());
             }
         }
         let allow = if self.wake.allow.is_empty() { "all".to_owned() } else { list(&self.wake.allow) };
@@ -47,6 +52,8 @@ impl Settings {
         add("execution.timeout".to_owned(), self.execution.timeout.map_or("none".to_owned(), show));
         add("execution.kill_grace".to_owned(), show(self.execution.kill_grace));
         add("execution.warn_after".to_owned(), show(self.execution.warn_after));
+        add("execution.max_parallel".to_owned(), self.execution.max_parallel.to_string());
+        add("execution.launcher".to_owned(), self.execution.launcher.to_string());
         add("execution.kept_output".to_owned(), size::show(self.execution.kept_output));
         for (name, value) in &self.execution.environment {
             let value = if is_secret(name) { REDACTED } else { value };
@@ -75,6 +82,25 @@ impl Display for Ack {
         f.write_str(match self {
             Self::Received => "received",
             Self::Started => "started",
+        })
+    }
+}
+
+impl Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Xml => "xml",
+            Self::Json => "json",
+        })
+    }
+}
+
+impl Display for Launcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Systemd => "systemd",
+            Self::Direct => "direct",
         })
     }
 }

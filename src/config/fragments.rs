@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use super::keywords::Located;
-use super::settings::{Ack, Proxy};
+use super::settings::{Ack, Format, Launcher, Proxy};
 use super::toml_table::{Item, Table};
 use super::url::shown;
 use super::{ConfigError, Network, Paths, duration, endpoint, size, source};
@@ -17,6 +17,9 @@ use crate::action::Queue;
 const SMALLEST_KEPT: u64 = 64 << 10;
 const LARGEST_KEPT: u64 = 1 << 30;
 const LARGEST_IN_ALL: u64 = 1 << 40;
+
+/// What `max_parallel` can be at most.
+const MOST_PARALLEL: u32 = 64;
 
 /// What the files say; of several files the last that sets a key wins.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(super) struct Fragments {
     pub(super) timeout: Option<Located<Option<Duration>>>,
     pub(super) kill_grace: Option<Located<Duration>>,
     pub(super) warn_after: Option<Located<Duration>>,
+    pub(super) max_parallel: Option<Located<u32>>,
+    pub(super) launcher: Option<Located<Launcher>>,
     pub(super) kept_output: Option<Located<u64>>,
     pub(super) environment: BTreeMap<String, Located<String>>,
     pub(super) unreported: Option<Located<Duration>>,
@@ -52,6 +57,9 @@ pub(super) struct CollectorFragment {
     pub(super) connect_timeout: Option<Located<Duration>>,
     pub(super) request_timeout: Option<Located<Duration>>,
     pub(super) ack: Option<Located<Ack>>,
+    pub(super) exclusive: Option<Located<bool>>,
+    /// Of the table of `rpc` alone.
+    pub(super) format: Option<Located<Format>>,
 }
 
 impl Fragments {
@@ -101,24 +109,19 @@ impl Fragments {
     fn read_collector(&mut self, mut table: Table) -> Result<(), ConfigError> {
         let oc3 = table.table("oc3")?;
         let mut rpc = table.table("rpc")?;
-        if let Some(format) = rpc.take("format") {
-            format.read(|text| match text {
-                "xml" => Ok(()),
-                "json" => Err("this version speaks XML-RPC only; \"json\" is not supported yet".to_owned()),
-                other => Err(format!("{other:?} is not \"xml\"")),
-            })?;
-        }
+        set(&mut self.rpc.format, rpc.take("format").map(|item| item.read(format)))?;
         self.collector.read(table)?;
         self.oc3.read(oc3)?;
         self.rpc.read(rpc)
     }
 
     fn read_execution(&mut self, mut table: Table) -> Result<(), ConfigError> {
-        table.unsupported(&["launcher", "max_parallel"])?;
         set(&mut self.om, table.take("om").map(|item| item.read(program)))?;
         set(&mut self.timeout, table.take("timeout").map(optional_time))?;
         set(&mut self.kill_grace, table.take("kill_grace").map(|item| time(item, 0, duration::LONGEST)))?;
         set(&mut self.warn_after, table.take("warn_after").map(|item| time(item, 1, duration::LONGEST)))?;
+        set(&mut self.max_parallel, table.take("max_parallel").map(|item| item.number(&(1..=MOST_PARALLEL))))?;
+        set(&mut self.launcher, table.take("launcher").map(|item| item.read(launcher)))?;
         set(&mut self.kept_output, table.take("kept_output").map(|item| bytes(item, LARGEST_KEPT)))?;
         for (name, item) in table.table("environment")?.into_items() {
             if let Some(reason) = forbidden_name(&name) {
@@ -133,7 +136,6 @@ impl Fragments {
 impl CollectorFragment {
     fn read(&mut self, mut table: Table) -> Result<(), ConfigError> {
         let an_hour = Duration::from_secs(3600);
-        table.unsupported(&["exclusive"])?;
         set(&mut self.node, table.take("node").map(|item| item.read(node_name)))?;
         set(&mut self.ca_file, table.take("ca_file").map(|item| item.read(absolute)))?;
         set(&mut self.client_cert, table.take("client_cert").map(|item| item.read(absolute)))?;
@@ -142,6 +144,7 @@ impl CollectorFragment {
         set(&mut self.connect_timeout, table.take("connect_timeout").map(|item| time(item, 10, an_hour)))?;
         set(&mut self.request_timeout, table.take("request_timeout").map(|item| time(item, 10, an_hour)))?;
         set(&mut self.ack, table.take("ack").map(|item| item.read(ack)))?;
+        set(&mut self.exclusive, table.take("exclusive").map(Item::boolean))?;
         table.finish()
     }
 }
@@ -211,6 +214,23 @@ fn ack(text: &str) -> Result<Ack, String> {
         "received" => Ok(Ack::Received),
         "started" => Ok(Ack::Started),
         other => Err(format!("{other:?} is neither \"received\" nor \"started\"")),
+    }
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "xml" => Ok(Format::Xml),
+        "json" => Ok(Format::Json),
+        other => Err(format!("{other:?} is neither \"xml\" nor \"json\"")),
+    }
+}
+
+fn launcher(text: &str) -> Result<Launcher, String> {
+    match text {
+        "auto" => Ok(Launcher::Auto),
+        "systemd" => Ok(Launcher::Systemd),
+        "direct" => Ok(Launcher::Direct),
+        other => Err(format!("{other:?} is none of \"auto\", \"systemd\" and \"direct\"")),
     }
 }
 

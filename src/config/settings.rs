@@ -52,6 +52,10 @@ pub struct QueueSettings {
     pub request_timeout: Duration,
     /// When an action is acknowledged.
     pub ack: Ack,
+    /// The site asserts that nothing else dequeues for this node.
+    pub exclusive: bool,
+    /// How the `rpc` queue is spoken to; of no meaning to others.
+    pub format: Format,
 }
 
 /// TLS towards one collector.
@@ -86,6 +90,28 @@ pub enum Ack {
     Started,
 }
 
+/// How calls to a 1.x/2.x collector are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// XML-RPC, as the agents 1.x and 2.x speak it.
+    #[default]
+    Xml,
+    /// JSON-RPC 2, which collectors have since 2022.
+    Json,
+}
+
+/// Who starts the supervisor of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Launcher {
+    /// The service manager where there is one; else this program, unless it is confined.
+    #[default]
+    Auto,
+    /// The service manager: each action in a transient unit of its own.
+    Systemd,
+    /// This program.
+    Direct,
+}
+
 /// What counts as a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wake {
@@ -106,6 +132,10 @@ pub struct Execution {
     pub kill_grace: Duration,
     /// A longer run is mentioned.
     pub warn_after: Duration,
+    /// How many actions may run at once: each service is a lane, a node action a barrier. At least 1.
+    pub max_parallel: u32,
+    /// Who starts their supervisors.
+    pub launcher: Launcher,
     /// How many bytes of each stream of an action stay on this node.
     pub kept_output: u64,
     /// Added to what passes through of the environment.
@@ -189,6 +219,8 @@ impl fmt::Debug for Execution {
             .field("timeout", &self.timeout)
             .field("kill_grace", &self.kill_grace)
             .field("warn_after", &self.warn_after)
+            .field("max_parallel", &self.max_parallel)
+            .field("launcher", &self.launcher)
             .field("kept_output", &self.kept_output)
             .field("environment", &self.environment.keys())
             .finish()

@@ -1,6 +1,7 @@
 //! A TOML file, taken key by key, so that each mistake names its line and nothing is passed over.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -162,6 +163,26 @@ impl<'a> Item<'a> {
         };
         let values = array.into_iter().map(element).collect::<Result<_, _>>()?;
         Ok(self.locate(values))
+    }
+
+    /// Reads a boolean.
+    pub(super) fn boolean(self) -> Result<Located<bool>, ConfigError> {
+        let value = self.value.as_bool().ok_or_else(|| self.expected("true or false"))?;
+        Ok(self.locate(value))
+    }
+
+    /// Reads a whole number within bounds.
+    pub(super) fn number(self, range: &RangeInclusive<u32>) -> Result<Located<u32>, ConfigError> {
+        let DeValue::Integer(integer) = &self.value else { return Err(self.expected("a whole number")) };
+        match u32::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) if range.contains(&number) => Ok(self.locate(number)),
+            _ => Err(self.error(format!(
+                "{} is out of range; it must be from {} to {}",
+                integer.as_str(),
+                range.start(),
+                range.end()
+            ))),
+        }
     }
 
     /// Whether this is an array.

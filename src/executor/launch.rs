@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
+use crate::action::limits::GroupLimits;
 use crate::crash;
 use crate::executor::kept;
 use crate::executor::record::{self, Record};
@@ -39,6 +40,8 @@ pub struct Limits {
     pub kill_grace: Duration,
     /// How many bytes of each stream stay on this node.
     pub kept_output: u64,
+    /// Bounds that only a control group can hold.
+    pub group: GroupLimits,
 }
 
 /// A run whose claim is made and held here: the ledger may say "started" now.

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::{Handler, Progress, svcname, timestamp};
 use crate::action::admission::State;
 use crate::action::argv::{Argv, argv};
+use crate::action::limits::GroupLimits;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::state::Next;
@@ -154,8 +155,12 @@ impl Handler<'_> {
         }
         crash::point("started");
         let execution = &self.settings.execution;
-        let limits =
-            Limits { timeout: execution.timeout, kill_grace: execution.kill_grace, kept_output: execution.kept_output };
+        let limits = Limits {
+            timeout: execution.timeout,
+            kill_grace: execution.kill_grace,
+            kept_output: execution.kept_output,
+            group: GroupLimits::default(),
+        };
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
         Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
             Ok(running) => {
