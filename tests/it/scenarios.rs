@@ -25,7 +25,7 @@ use crate::support::{Dialect, Wire};
 const UPDATE: &str = "UPDATE_SCENARIOS";
 
 /// The wires that the handler speaks: each scenario runs over all of them that it does not exclude.
-const SPOKEN: &[Wire] = &[Wire::Oc3, Wire::RpcXml];
+const SPOKEN: &[Wire] = &Wire::ALL;
 
 /// A file as it is written: steps, and what is to be seen.
 struct Story {
