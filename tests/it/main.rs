@@ -21,4 +21,5 @@ mod rows;
 mod scenarios;
 
 mod settings;
+mod trees;
 mod wake;
