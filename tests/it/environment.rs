@@ -101,6 +101,49 @@ fn a_command_sees_no_descriptor_of_ours(dialect: Dialect) {
     world.check();
 }
 
+/// Leaves descriptors open, signals ignored, a terminal's worth of habits, and asks the kernel to spare what it starts.
+const CARELESS: &str = "trap '' HUP INT QUIT USR1 TERM CHLD PIPE; umask 077; cd /tmp; \
+    echo -500 2>/dev/null >/proc/$$/oom_score_adj; exec 5</etc/passwd 7>/dev/null 9</; exec \"$@\"";
+
+both!(a_command_inherits_nothing_from_a_careless_starter);
+fn a_command_inherits_nothing_from_a_careless_starter(dialect: Dialect) {
+    let world = World::new(dialect);
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("status fds wait gate");
+    let handler = world.node.handler().within(["sh", "-c", CARELESS, "sh"].map(Into::into)).start();
+    let command = world.node.wait_for_start(id).pid;
+    let supervisor = crate::interruptions::supervisor_of(command).as_raw_nonzero();
+    for entry in fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap() {
+        let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+        assert!(target != Path::new("/etc/passwd") && target != Path::new("/"), "{target:?} outlives the handler");
+    }
+    gate.open();
+    handler.wait().exits(0);
+    let output = world.result(id).1;
+    let field = |name: &str| {
+        let line = output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {output}")).trim().to_owned()
+    };
+    for name in ["SigBlk", "SigIgn"] {
+        // 32 and 33 are the C library's, and nobody else can change them.
+        assert_eq!(u64::from_str_radix(&field(name), 16).unwrap() & !(3 << 31), 0, "{name}");
+    }
+    assert_eq!((field("Umask"), field("oom_score_adj"), field("tty")), ("0022".into(), "0".into(), "0".into()));
+    for left in ["5 ", "7 ", "9 "] {
+        assert!(!output.lines().any(|line| line.starts_with(left)), "descriptor {left} is open: {output}");
+    }
+    // What bounds us bounds a command: nothing is raised, nothing is lowered.
+    let ours = fs::read_to_string("/proc/self/limits").unwrap();
+    for line in ours.lines().filter(|line| line.starts_with("Max ")) {
+        assert!(output.contains(line), "{line} is different in {output}");
+    }
+    assert_eq!(
+        field("nice"),
+        fs::read_to_string("/proc/self/stat").unwrap().rsplit_once(')').unwrap().1.split(' ').nth(17).unwrap()
+    );
+    world.check();
+}
+
 both!(a_command_runs_in_the_root_directory_with_umask_022_in_its_own_group);
 fn a_command_runs_in_the_root_directory_with_umask_022_in_its_own_group(dialect: Dialect) {
     let world = World::new(dialect);

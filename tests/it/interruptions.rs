@@ -257,10 +257,7 @@ fn no_zombie_is_left_while_the_handler_works(dialect: Dialect) {
     world.check();
 }
 
-both!(
-    #[ignore = "the tree of a command is its process group for now: a process that leaves its group escapes its timeout"]
-    a_timed_out_action_loses_its_whole_tree
-);
+both!(a_timed_out_action_loses_its_whole_tree);
 fn a_timed_out_action_loses_its_whole_tree(dialect: Dialect) {
     let world = World::new(dialect);
     world.node.configure("[execution]\ntimeout = \"500ms\"\nkill_grace = \"100ms\"\n");

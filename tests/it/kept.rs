@@ -128,7 +128,7 @@ fn what_is_kept_of_an_action_whose_supervisor_was_killed_is_shown(dialect: Diale
     let shown = world.node.handler().args(["show", "--stdout", &id.to_string()]).run();
     // All but what was still in the pipe, and the piece that the supervisor had just taken out of it.
     let shown = &shown.exits(0).stdout;
-    let lost = 65_536 + 16 * 1024;
+    let lost = 65_536 + 65_536;
     assert!(whole.starts_with(shown.as_str()) && shown.len() >= whole.len() - lost, "{} bytes", shown.len());
 }
 

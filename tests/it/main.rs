@@ -21,5 +21,6 @@ mod rows;
 mod scenarios;
 mod settings;
 mod test_collector;
+mod trees;
 mod wake;
 mod wires;

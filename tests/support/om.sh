@@ -21,6 +21,10 @@ while [ $# -gt 0 ]; do
     env)         env ;;
     pwd)         pwd ;;
     umask)       umask ;;
+    status)      # of a process that this one starts: a shell blocks signals for a moment when it does
+                 cat /proc/self/status /proc/self/limits
+                 printf 'oom_score_adj: %s\n' "$(cat /proc/self/oom_score_adj)"
+                 printf 'tty: %s\nnice: %s\n' $(cut -d' ' -f7,19 /proc/$$/stat) ;;
     fds)         for fd in /proc/$$/fd/*; do [ ! -e "$fd" ] || { printf '%s ' "${fd##*/}"; readlink "$fd"; }; done ;;
     group)       cut -d' ' -f5,6 /proc/$$/stat ;; # process group and session
     wait)        read -r _ <"$D/$1"; shift ;;   # until the gate is opened
@@ -37,6 +41,8 @@ while [ $# -gt 0 ]; do
                  D=$D setsid sh -c 'printf "daemon %s\n" $$ >>"$D/marks"; read -r _ <"$D/$0"
                      head -c 200000 /dev/zero && printf "daemon-end %s %s\n" $$ $? >>"$D/marks"' "$1" &
                  shift ;;
+    run)         "$D/bin/$1" "$2"; shift 2 ;;   # a script of this node's
+    become)      exec "$D/bin/$1" "$2" ;;       # the same in the place of this process
     kill)        mark "kill $$ $1"; kill "-$1" $$ ;;
     exit)        mark "end $$ $1"; exit "$1" ;;
     *) ;;

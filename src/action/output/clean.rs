@@ -39,7 +39,13 @@ enum State {
 
 impl Cleaner {
     /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut impl FnMut(&str)) {
+        self.push_plain(bytes, &mut |text| clean(text, sink));
+    }
+
+    /// The same, but what cannot be carried is still in the text, which comes in larger pieces: for [`clean`], whenever
+    /// that is worth the time.
+    pub(super) fn push_plain(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(&str)) {
         while self.partial.1 > 0 {
             let Some((&next, rest)) = bytes.split_first() else { return };
             let (mut buffer, len) = self.partial;
@@ -78,7 +84,12 @@ impl Cleaner {
     }
 
     /// The end of the stream: an unfinished character is an invalid one, an unfinished sequence is text without its ESC.
-    pub fn finish(mut self, sink: &mut impl FnMut(&str)) {
+    pub fn finish(self, sink: &mut impl FnMut(&str)) {
+        self.finish_plain(&mut |text| clean(text, sink));
+    }
+
+    /// The same for [`Self::push_plain`].
+    pub(super) fn finish_plain(mut self, sink: &mut impl FnMut(&str)) {
         if self.partial.1 > 0 {
             self.text(REPLACEMENT, sink);
         }
@@ -88,8 +99,8 @@ impl Cleaner {
     fn text(&mut self, mut text: &str, sink: &mut impl FnMut(&str)) {
         while !text.is_empty() {
             if self.state == State::Text {
-                let Some(escape) = text.find('\x1b') else { return clean(text, sink) };
-                clean(&text[..escape], sink);
+                let Some(escape) = text.find('\x1b') else { return sink(text) };
+                sink(&text[..escape]);
                 self.state = State::Escape;
                 text = &text[escape + 1..];
             } else {
@@ -140,14 +151,14 @@ impl Cleaner {
     }
 
     fn not_a_sequence(&mut self, sink: &mut impl FnMut(&str)) {
-        clean(&self.sequence, sink);
+        sink(&self.sequence);
         self.sequence.clear();
         self.state = State::Text;
     }
 }
 
 /// Text without escape sequences: replaces the characters that cannot be carried.
-fn clean(text: &str, sink: &mut impl FnMut(&str)) {
+pub(super) fn clean(text: &str, sink: &mut impl FnMut(&str)) {
     let mut rest = text;
     while let Some((at, c)) = rest.char_indices().find(|&(_, c)| !is_carried(c)) {
         sink(&rest[..at]);
@@ -156,6 +167,41 @@ fn clean(text: &str, sink: &mut impl FnMut(&str)) {
     }
     sink(rest);
 }
+
+/// How many bytes [`clean`] makes of a character.
+pub(super) fn clean_len_of(c: char) -> usize {
+    if is_carried(c) { c.len_utf8() } else { REPLACEMENT.len() }
+}
+
+/// How many bytes [`clean`] makes of a text. As it has to be counted for all that a command prints, it takes the time of
+/// one look at each byte: a control character becomes two bytes longer, and one of four bytes, which its first byte tells,
+/// shorter by one.
+pub(super) fn clean_len(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let (mut weight, mut at) = (0_usize, 0);
+    // Plain indices: this is fast in a build that is not optimized, too.
+    while at < bytes.len() {
+        weight += WEIGHTS[bytes[at] as usize] as usize;
+        at += 1;
+    }
+    weight as u64
+}
+
+/// For each byte, how many it is in clean text.
+const WEIGHTS: [u8; 256] = {
+    let mut weights = [1; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        match byte {
+            0x09 | 0x0a | 0x0d => {}
+            0..0x20 => weights[byte] = 3,
+            0xf0.. => weights[byte] = 0,
+            _ => {}
+        }
+        byte += 1;
+    }
+    weights
+};
 
 /// XML 1.0 has no way to write most control characters (a collector that reads one refuses the whole call), and the
 /// collectors' columns hold three-byte UTF-8.

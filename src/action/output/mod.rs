@@ -7,6 +7,7 @@
 mod clean;
 
 pub use clean::Cleaner;
+use clean::{clean, clean_len, clean_len_of};
 use std::collections::VecDeque;
 
 /// The bytes that the collector's column holds.
@@ -15,8 +16,9 @@ pub const LIMIT: usize = 65_535;
 /// The bytes kept from the beginning when not all fit.
 pub const HEAD: usize = 16 * 1024;
 
-/// The bytes kept from the end: whatever the head leaves, wherever in a character it was cut.
-const TAIL: usize = LIMIT - HEAD + 3;
+/// The bytes kept from the end, which are not clean yet: enough for whatever the head leaves when four bytes become three,
+/// wherever in a character either was cut.
+const TAIL: usize = (LIMIT - HEAD) / 3 * 4 + 16;
 
 /// The bytes that the guaranteed last line may have.
 const LAST_LINE: usize = 4096;
@@ -44,7 +46,7 @@ impl Clamp {
 
     /// Takes the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.cleaner.push(bytes, &mut |text| self.kept.push(text));
+        self.cleaner.push_plain(bytes, &mut |text| self.kept.push(text));
     }
 
     /// Whether everything so far is in the result, whatever its last line.
@@ -60,7 +62,7 @@ impl Clamp {
     /// whatever else has to go.
     #[must_use]
     pub fn finish(mut self, last_line: Option<&str>) -> String {
-        self.cleaner.finish(&mut |text| self.kept.push(text));
+        self.cleaner.finish_plain(&mut |text| self.kept.push(text));
         self.kept.finish(&last_line.map(one_line).unwrap_or_default())
     }
 }
@@ -76,22 +78,31 @@ pub fn clamp(bytes: &[u8], last_line: Option<&str>) -> String {
 /// Both ends of a text.
 #[derive(Debug, Default)]
 struct Kept {
-    /// The bytes of the whole text.
+    /// The bytes of the whole text, once it is clean.
     total: u64,
+    /// Clean.
     head: String,
     /// Nothing goes to the head any more.
     head_is_full: bool,
-    /// The last bytes behind the head; may begin within a character.
+    /// The last bytes behind the head, not clean yet: most of what a command prints is never looked at. May begin within a
+    /// character.
     tail: VecDeque<u8>,
 }
 
 impl Kept {
+    /// Takes text that is not clean yet.
     fn push(&mut self, text: &str) {
-        self.total += text.len() as u64;
+        self.total += clean_len(text);
         let mut rest = text;
         if !self.head_is_full {
-            let fits = floor(text, HEAD - self.head.len());
-            self.head.push_str(&text[..fits]);
+            let mut room = HEAD - self.head.len();
+            let does_not_fit = |(_, c): &(usize, char)| {
+                let left = room.checked_sub(clean_len_of(*c));
+                room = left.unwrap_or_default();
+                left.is_none()
+            };
+            let fits = text.char_indices().find(does_not_fit).map_or(text.len(), |(at, _)| at);
+            clean(&text[..fits], &mut |text| self.head.push_str(text));
             rest = &text[fits..];
             self.head_is_full = !rest.is_empty();
         }
@@ -103,12 +114,13 @@ impl Kept {
 
     /// `last_line` is empty, or ends in a line feed.
     fn finish(mut self, last_line: &str) -> String {
-        let cut = u64::try_from(self.head.len() + self.tail.len()).is_ok_and(|kept| kept < self.total);
         let mut text = std::mem::take(&mut self.head);
-        let tail = Vec::from(self.tail);
+        let kept = Vec::from(self.tail);
         // Lossy changes nothing but bytes of a character that was cut in two, which are dropped here.
-        let whole = tail.iter().position(|&byte| !is_continuation(byte)).unwrap_or(tail.len());
-        let tail = String::from_utf8_lossy(&tail[whole..]);
+        let whole = kept.iter().position(|&byte| !is_continuation(byte)).unwrap_or(kept.len());
+        let mut tail = String::new();
+        clean(&String::from_utf8_lossy(&kept[whole..]), &mut |text| tail.push_str(text));
+        let cut = u64::try_from(text.len() + tail.len()).is_ok_and(|kept| kept < self.total);
 
         // A last line needs a line feed before it, if there is text that does not end in one.
         let ends_open = |text: &str| !text.is_empty() && !text.ends_with('\n');
