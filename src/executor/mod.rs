@@ -7,6 +7,7 @@ pub mod drain;
 pub mod environment;
 pub mod kept;
 pub mod launch;
+pub mod launcher;
 mod output;
 pub mod record;
 pub mod remains;

@@ -50,7 +50,7 @@ impl Handler<'_> {
     /// Runs everything that waits, and sees to its end what runs already.
     pub(super) async fn run_waiting(&mut self, progress: &mut Progress) -> Result<(), Error> {
         let mut waiting = VecDeque::from(self.ledger.in_state(State::Started)?);
-        if self.agent.is_ok() {
+        if self.can_run() {
             waiting.extend(self.ledger.in_state(State::Received)?);
         }
         // What an earlier run left goes out beside the first command.
@@ -162,7 +162,11 @@ impl Handler<'_> {
             group: GroupLimits::default(),
         };
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
-        Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
+        let launcher = match &mut self.launcher {
+            Ok(launcher) => launcher,
+            Err(err) => return Ok(Begun::Failed(err.to_string())),
+        };
+        Ok(match prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await {
             Ok(running) => {
                 crash::point("launched");
                 Begun::Running(Box::new(running))
@@ -237,7 +241,7 @@ impl Handler<'_> {
                 Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
             End::Vanished(_) => {
-                self.kill_what_is_left(key);
+                self.kill_what_is_left(key).await;
                 Ran::Ended(self.interrupted(record, "its supervisor was killed, and its end was not seen"), None)
             }
         })
