@@ -2,18 +2,29 @@
 //!
 //! A command may leave a daemon behind that still holds its output. Nobody wants that output any more, but if the pipe
 //! were closed the daemon would die of SIGPIPE, and if it were left full the daemon would hang. The supervisor becomes
-//! this: a process image that has nothing but the pipes, as its standard input and output.
+//! this: a process image that has nothing but the pipes, as its standard input and output, and `/dev/null`, where it sends
+//! what comes out of them, as its standard error.
+//!
+//! What the command has left are its children: the kernel forgets neither that nor that orphans become so when a process
+//! executes another program. So it buries them.
 
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
+use rustix::pipe::{SpliceFlags, splice};
+use rustix::process::{WaitOptions, wait};
+use signal_hook::consts::SIGCHLD;
 
 /// The argument that makes this executable a drain.
 pub const ARGUMENT: &str = "drain";
+
+/// How much goes through at once. No byte of it passes through this process.
+const PIECE: usize = 1 << 20;
 
 /// Becomes a drain of whichever pipes are still open. Returns when none is.
 ///
@@ -44,18 +55,43 @@ pub fn run() -> bool {
         eprintln!("opensvc-actions: {ARGUMENT} is not for people: see --help");
         return false;
     }
+    // First the signal, then a look: an end between the two is seen by one of them.
+    let ended = ends_of_children();
+    bury();
     let mut open: Vec<BorrowedFd<'_>> = vec![stdin.as_fd(), stdout.as_fd()];
-    let mut buffer = [0; 16 * 1024];
     while !open.is_empty() {
-        let mut fds: Vec<_> = open.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let sources = open.iter().copied().chain(ended.as_ref().ok().map(AsFd::as_fd));
+        let mut fds: Vec<_> = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(_) => break,
         }
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if let (Ok(ended), Some(true)) = (&ended, ready.get(open.len())) {
+            let _ = read(ended, &mut [0; 64]);
+            bury();
+        }
         let mut ready = ready.into_iter();
-        open.retain(|fd| !ready.next().unwrap_or_default() || !matches!(read(fd, &mut buffer), Ok(0) | Err(_)));
+        open.retain(|fd| !ready.next().unwrap_or_default() || is_open(*fd));
     }
     true
+}
+
+/// Throws away what is in a pipe. Tells whether there may be more.
+fn is_open(pipe: BorrowedFd<'_>) -> bool {
+    !matches!(splice(pipe, None, io::stderr(), None, PIECE, SpliceFlags::NONBLOCK), Ok(0) | Err(_))
+}
+
+/// Becomes readable when a child has ended.
+fn ends_of_children() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGCHLD, writer)?;
+    Ok(reader)
+}
+
+/// Waits for every child that has ended.
+fn bury() {
+    while matches!(wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
 }

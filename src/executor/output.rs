@@ -11,13 +11,14 @@ use rustix::pipe::fcntl_getpipe_size;
 use crate::action::output::Clamp;
 use crate::executor::kept::{self, Keeper};
 
-/// How many bytes are read at once.
-const PIECE: usize = 16 * 1024;
+/// How many bytes are read at once: all that a pipe holds.
+const PIECE: usize = 64 * 1024;
 
 /// Both output streams of the command.
 pub(super) struct Output {
     pub(super) stdout: Stream,
     pub(super) stderr: Stream,
+    buffer: Vec<u8>,
 }
 
 impl Output {
@@ -28,7 +29,24 @@ impl Output {
             let keeper = Keeper::new(Path::new(""), which, kept);
             Stream { pipe, clamp: Clamp::new(), keeper }
         };
-        Self { stdout: stream(stdout, kept::Stream::Stdout), stderr: stream(stderr, kept::Stream::Stderr) }
+        let (stdout, stderr) = (stream(stdout, kept::Stream::Stdout), stream(stderr, kept::Stream::Stderr));
+        Self { stdout, stderr, buffer: vec![0; PIECE] }
+    }
+
+    /// Reads a piece of each stream that has one.
+    pub(super) fn read(&mut self, stdout: bool, stderr: bool) {
+        if stdout {
+            self.stdout.read(&mut self.buffer);
+        }
+        if stderr {
+            self.stderr.read(&mut self.buffer);
+        }
+    }
+
+    /// Takes what the command left in the pipes before it ended. Returns what came out of each, standard output first, and
+    /// the pipes that somebody else still holds.
+    pub(super) fn finish(mut self) -> [(Clamp, Option<OwnedFd>); 2] {
+        [self.stdout.finish(&mut self.buffer), self.stderr.finish(&mut self.buffer)]
     }
 }
 
@@ -41,10 +59,9 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Reads a piece, once there is one. Returns its length, 0 at the end.
-    pub(super) fn read(&mut self) -> usize {
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
         let Some(pipe) = &self.pipe else { return 0 };
-        let mut buffer = [0; PIECE];
-        match read(pipe, &mut buffer) {
+        match read(pipe, &mut *buffer) {
             Ok(0) => {
                 self.pipe = None;
                 0
@@ -62,9 +79,9 @@ impl Stream {
         }
     }
 
-    /// Takes what the command left in the pipe before it ended. Whatever is more than a pipe can hold was written
-    /// since, by somebody else: a daemon, whose pipe is given back.
-    pub(super) fn finish(mut self) -> (Clamp, Option<OwnedFd>) {
+    /// Takes what is in the pipe. Whatever is more than a pipe can hold was written since, by somebody else: a daemon,
+    /// whose pipe is given back.
+    fn finish(mut self, buffer: &mut [u8]) -> (Clamp, Option<OwnedFd>) {
         let mut left = self.pipe.as_ref().map_or(0, |pipe| fcntl_getpipe_size(pipe).unwrap_or(64 * 1024));
         while left > 0 {
             let Some(pipe) = &self.pipe else { break };
@@ -72,7 +89,7 @@ impl Stream {
             if !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) {
                 break;
             }
-            left = left.saturating_sub(self.read().max(1));
+            left = left.saturating_sub(self.read(buffer).max(1));
         }
         (self.clamp, self.pipe)
     }

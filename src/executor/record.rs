@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::outcome::Ended;
 use crate::action::time::Timestamp;
+use crate::executor::tree::Usage;
 
 /// The file's name in the run directory.
 pub const FILE: &str = "record";
@@ -35,6 +36,9 @@ pub struct Record {
     pub ended_at: Timestamp,
     /// How long it ran, in microseconds.
     pub duration_usec: u64,
+    /// What it has used; `None`: nobody has counted, as in the records of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl Record {
@@ -91,7 +95,18 @@ mod tests {
             stderr: "opensvc-actions: why\n".to_owned(),
             ended_at: Timestamp { seconds: 1, nanos: 2 },
             duration_usec: 5,
+            usage: Some(Usage { memory_peak: Some(7), ..Usage::default() }),
         }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_program_has_no_usage() {
+        let body = br#"{"ended":{"Exited":3},"not_started":null,"stdout":"","stderr":"","ended_at":{"seconds":1,"nanos":2},"duration_usec":5}"#;
+        let mut bytes = format!("{MAGIC} {} {:016x}\n", body.len(), checksum(body)).into_bytes();
+        bytes.extend_from_slice(body);
+        let expected = Record { stdout: String::new(), stderr: String::new(), usage: None, ..record() };
+        assert_eq!(Record::decode(&bytes), Some(expected.clone()));
+        assert_eq!(expected.encode(), bytes, "what an earlier program reads as well");
     }
 
     #[test]

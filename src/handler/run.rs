@@ -309,7 +309,7 @@ fn ended(record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
 
 /// The result that a record tells, which is said; or why the command could not be started.
 pub(super) fn outcome(record: &Record, end: EndRecord) -> Result<Outcome, String> {
-    let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec } = end;
+    let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec, .. } = end;
     let Some(ended) = ended else { return Err(not_started.unwrap_or_default()) };
     said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::from_micros(duration_usec));
     Ok(Outcome { ret: ended.ret(), stdout, stderr, ended_at })

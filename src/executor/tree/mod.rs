@@ -1,0 +1,140 @@
+//! Everything that a command has started, wherever it has gone: to be told to end, to be killed, to be counted.
+//!
+//! The supervisor is a *subreaper*: a process whose parent ends becomes its child, and not that of process 1. So all that
+//! came of the command is found by going from parent to child, sessions and double forks notwithstanding, and when the
+//! supervisor has no child left, nothing is left of the command. Where the supervisor has a control group of its own, the
+//! command lives in a part of it as well, which the kernel kills as a whole.
+//!
+//! What is left when a command has come to its end by itself was left on purpose, and lives.
+
+mod descendants;
+mod group;
+mod process;
+mod usage;
+
+pub(super) use descendants::{end, ends};
+pub(super) use group::Group;
+pub(super) use process::{Known, Process, Snapshot, Stat};
+pub use usage::Usage;
+
+use std::collections::HashSet;
+use std::io;
+use std::process::{Child, Command};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
+
+use descendants::freeze_and_kill;
+use process::signal;
+
+/// The processes of the one command of this supervisor.
+pub(super) struct Tree {
+    group: Option<Group>,
+    /// The command's own process.
+    leader: Option<Pid>,
+    /// How that has ended.
+    ended: Option<WaitStatus>,
+    /// The supervisor has children, or may have.
+    is_left: bool,
+}
+
+impl Tree {
+    /// Of a command that is yet to be started. From here on orphans come to this process.
+    ///
+    /// # Errors
+    /// When the kernel does not make it so.
+    pub(super) fn new() -> io::Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
+        Ok(Self { group: Group::own(), leader: None, ended: None, is_left: false })
+    }
+
+    /// Its control group, if it has one.
+    pub(super) const fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(&mut self, command: &mut Command) -> io::Result<Child> {
+        let inside = self.group.as_ref().map(Group::enter);
+        let child = command.spawn();
+        let outside = self.group.as_ref().map(Group::leave);
+        // Whoever is in the group would be killed with it.
+        if !matches!((inside, outside), (None | Some(Ok(())), None | Some(Ok(())))) {
+            self.group = None;
+        }
+        self.leader = child.as_ref().ok().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
+        self.is_left = child.is_ok();
+        child
+    }
+
+    /// How the command itself has ended, once that was reaped.
+    pub(super) const fn ended(&self) -> Option<WaitStatus> {
+        self.ended
+    }
+
+    /// Whether anything of it is left, as far as was reaped.
+    pub(super) const fn is_left(&self) -> bool {
+        self.is_left
+    }
+
+    /// Buries whoever has ended. Tells whether anybody had.
+    pub(super) fn reap(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    any = true;
+                    if self.leader == Some(pid) && self.ended.is_none() {
+                        self.ended = Some(status);
+                    }
+                }
+                Ok(None) => return any,
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    self.is_left = false;
+                    return any;
+                }
+            }
+        }
+    }
+
+    /// Tells everything to end. Those who sleep until somebody wakes them are woken to hear it.
+    pub(super) fn terminate(&self) {
+        // Whom this does not reach, or does not move, is killed later.
+        let descendants = Snapshot::take().map(|snapshot| snapshot.tree(&is_child)).unwrap_or_default();
+        for process in &descendants {
+            let _ = signal(process.known, Signal::TERM);
+            if process.stat.is_stopped() {
+                let _ = signal(process.known, Signal::CONT);
+            }
+        }
+        if let Some(group) = &self.group {
+            let told: HashSet<Pid> = descendants.iter().map(|process| process.known.pid).collect();
+            let _ = group.signal(Signal::TERM, &told);
+        }
+    }
+
+    /// Kills everything. Somebody may be left all the same: then this is to be done again, a little later.
+    ///
+    /// # Errors
+    /// When somebody could not be killed.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        // Beside the group, for those who were moved to another by somebody who may.
+        let group = self.group.as_ref().map_or(Ok(()), Group::kill);
+        let rest = freeze_and_kill(&is_child, || self.reap());
+        group.and(rest.map(drop))
+    }
+
+    /// What it has used, as far as is known yet.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.group.as_ref().and_then(usage::of_group).or_else(usage::of_children)
+    }
+}
+
+/// The roots of the supervisor's tree.
+fn is_child(_: &Snapshot, process: &Process) -> bool {
+    process.stat.parent == getpid().as_raw_nonzero().get()
+}
