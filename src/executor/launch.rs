@@ -19,7 +19,7 @@ use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
 use crate::executor::kept;
-use crate::executor::launcher::{self, Job, Launcher};
+use crate::executor::launcher::{self, Job, Launcher, NotLaunched};
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::Spec;
@@ -72,12 +72,12 @@ impl Prepared {
     /// When it was definitely not started: the command did not start.
     pub async fn launch(
         self,
-        launcher: &mut Launcher,
+        launcher: &Launcher,
         argv: &Argv,
         environment: &BTreeMap<OsString, OsString>,
         limits: Limits,
         boot_id: &str,
-    ) -> io::Result<Running> {
+    ) -> Result<Running, NotLaunched> {
         let spec = Spec {
             program: argv.program().to_string_lossy().into_owned(),
             args: argv.args().to_vec(),

@@ -55,7 +55,8 @@ pub fn kill(claim: &str) -> io::Result<()> {
     let made = words.next().and_then(|made| made.parse().ok());
     let group = words.next().and_then(|id| Group::noted(id.parse().ok()?, words.next()?));
     let group = group.map_or(Ok(()), |group| group.end());
-    let (session, known) = match supervisor.zip(made).map(|(supervisor, made)| (supervisor, made, is_gone(supervisor))) {
+    let (session, known) = match supervisor.zip(made).map(|(supervisor, made)| (supervisor, made, is_gone(supervisor)))
+    {
         Some((supervisor, made, Ok(true))) if !may_be_another(made) => (Some(supervisor), Ok(())),
         Some((_, _, Err(err))) => (None, Err(err)),
         _ => (None, Ok(())),
@@ -63,9 +64,8 @@ pub fn kill(claim: &str) -> io::Result<()> {
     // A leader that is not in the snapshot has gone, and another one may have its number.
     let rest = tree::end(&|snapshot: &Snapshot, process: &Process| {
         session.is_some_and(|supervisor| is_member(&process.stat, supervisor))
-            || leader.is_some_and(|leader| {
-                process.stat.group == leader.pid.as_raw_nonzero().get() && snapshot.has(leader)
-            })
+            || leader
+                .is_some_and(|leader| process.stat.group == leader.pid.as_raw_nonzero().get() && snapshot.has(leader))
     });
     group.and(known).and(rest)
 }
@@ -113,7 +113,12 @@ mod tests {
     fn a_claim_that_names_nobody_kills_nobody() {
         for text in [
             "",
-            "boot\n", "boot\nX", "boot\nX\n", "boot\nX 7", "boot\nX 0 0 0\n-1 5\n", "boot\nX\nx y\n",
+            "boot\n",
+            "boot\nX",
+            "boot\nX\n",
+            "boot\nX 7",
+            "boot\nX 0 0 0\n-1 5\n",
+            "boot\nX\nx y\n",
             "boot\nX 0 0 0 1 /sys/fs/cgroup/command\n",
             "boot\nX 1 1 1 x y z\n",
         ] {

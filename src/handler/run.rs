@@ -19,6 +19,7 @@ use crate::crash;
 use crate::error::Error;
 use crate::executor::kept;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
+use crate::executor::launcher::NotLaunched;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
 use crate::ledger::{Change, Record};
@@ -63,6 +64,11 @@ impl Handler<'_> {
             let running = match self.start(&record, &mut pending).await? {
                 Begun::Running(running) => running,
                 Begun::Over => continue,
+                Begun::GoingDown => {
+                    pending.changes.push(Change::NotStarted(record.key));
+                    progress.boot_ends = true;
+                    continue;
+                }
                 Begun::Failed(reason) => {
                     self.not_started(&record, reason, &mut pending)?;
                     continue;
@@ -162,7 +168,7 @@ impl Handler<'_> {
             group: GroupLimits::default(),
         };
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
-        let launcher = match &mut self.launcher {
+        let launcher = match &self.launcher {
             Ok(launcher) => launcher,
             Err(err) => return Ok(Begun::Failed(err.to_string())),
         };
@@ -170,6 +176,10 @@ impl Handler<'_> {
             Ok(running) => {
                 crash::point("launched");
                 Begun::Running(Box::new(running))
+            }
+            Err(NotLaunched::GoingDown(why)) => {
+                tracing::info!("the machine goes down, and nothing more is started: {why}");
+                Begun::GoingDown
             }
             Err(err) => Begun::Failed(err.to_string()),
         })
@@ -291,6 +301,8 @@ enum Begun {
     Running(Box<Running>),
     /// It is not to run, and has its result.
     Over,
+    /// The machine goes down before it could start.
+    GoingDown,
     Failed(String),
 }
 

@@ -37,7 +37,7 @@ fn outside_the_drop_ins_every_directive_is_in_the_manual_of_systemd_239() {
         PrivateTmp ProtectControlGroups ProtectHome ProtectKernelModules ProtectKernelTunables ProtectSystem
         RestrictAddressFamilies RestrictNamespaces RestrictRealtime SystemCallArchitectures SystemCallErrorNumber
         SystemCallFilter UMask
-        ExecStart KillMode LogLevelMax NotifyAccess StandardError StandardInput StandardOutput StateDirectory
+        Environment ExecStart KillMode LogLevelMax NotifyAccess StandardError StandardInput StandardOutput StateDirectory
         StateDirectoryMode SuccessExitStatus TasksMax TimeoutStopSec Type";
     let mut seen = 0;
     for directory in ["units", "units/accept-yes"] {

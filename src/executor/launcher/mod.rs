@@ -81,6 +81,17 @@ pub enum CannotLimit {
     NoController(&'static str),
 }
 
+/// A supervisor definitely was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLaunched {
+    /// The machine goes down, and its manager starts nothing more. Nothing is wrong with the action.
+    #[error("the machine goes down: {0}")]
+    GoingDown(String),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
 /// Starts supervisors.
 #[derive(Debug)]
 pub struct Launcher(Kind);
@@ -89,7 +100,7 @@ pub struct Launcher(Kind);
 enum Kind {
     Direct,
     Systemd(Systemd),
-    /// The manager, or if it cannot be reached then, this program itself, which nothing confines.
+    /// The manager, or where it cannot be reached this program itself, which nothing confines.
     Either(Systemd),
 }
 
@@ -144,20 +155,20 @@ impl Launcher {
     ///
     /// # Errors
     /// When it was definitely not started.
-    pub async fn launch(&mut self, job: Job<'_>) -> io::Result<Option<Child>> {
+    pub async fn launch(&self, job: Job<'_>) -> Result<Option<Child>, NotLaunched> {
         self.can_limit(job.limits).map_err(io::Error::other)?;
-        let limited = job.limits != GroupLimits::default();
-        match &mut self.0 {
-            Kind::Direct => direct::launch(job).map(Some),
-            Kind::Systemd(systemd) | Kind::Either(systemd) => match systemd.bus.open().await {
-                Ok(mut connection) => systemd.launch(&mut connection, job).await.map(|()| None),
-                Err(err) if limited || matches!(self.0, Kind::Systemd(_)) => Err(io::Error::other(err)),
-                Err(err) => {
-                    tracing::warn!("{err}: this program starts commands itself");
-                    self.0 = Kind::Direct;
-                    direct::launch(job).map(Some)
-                }
-            },
+        let (systemd, only) = match &self.0 {
+            Kind::Direct => return Ok(Some(direct::launch(job)?)),
+            Kind::Systemd(systemd) => (systemd, true),
+            Kind::Either(systemd) => (systemd, job.limits != GroupLimits::default()),
+        };
+        match systemd.bus.open().await {
+            Ok(mut connection) => systemd.launch(&mut connection, job).await.map(|()| None),
+            Err(err) if only => Err(io::Error::other(err).into()),
+            Err(err) => {
+                tracing::warn!("{err}: this program starts the command itself");
+                Ok(Some(direct::launch(job)?))
+            }
         }
     }
 

@@ -4,15 +4,16 @@
 //! The properties are those of systemd 239, one excepted that later ones have to be told. The unit's name holds the
 //! generation: a redo would meet its own earlier unit, if that is kept by a daemon left behind.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::os::linux::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::Job;
 use super::bus::{Bus, CallError, Connection};
 use super::message::{Call, Value, Writer};
+use super::{Job, NotLaunched};
 use crate::action::ActionKey;
 use crate::action::limits::GroupLimits;
 use crate::crash;
@@ -45,7 +46,7 @@ pub fn unit(key: ActionKey) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Systemd {
     pub(super) bus: Bus,
-    version: Option<u32>,
+    version: Cell<Option<u32>>,
 }
 
 impl Systemd {
@@ -53,11 +54,12 @@ impl Systemd {
     ///
     /// # Errors
     /// When it definitely does not run.
-    pub(super) async fn launch(&mut self, connection: &mut Connection, job: Job<'_>) -> io::Result<()> {
+    pub(super) async fn launch(&self, connection: &mut Connection, job: Job<'_>) -> Result<(), NotLaunched> {
         let version = self.version(connection).await.map_err(io::Error::other)?;
         let program = this_program()?;
         let run = fs::canonicalize(job.run)?;
-        let run = run.to_str().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "a directory that is no text"))?;
+        let no_text = || io::Error::new(ErrorKind::InvalidInput, "a directory whose name is no text");
+        let run = run.to_str().ok_or_else(no_text)?;
         let mut environment: Vec<String> = Vec::new();
         for (name, value) in crash::environment() {
             environment.push(format!("{name}={}", value.to_string_lossy()));
@@ -103,7 +105,10 @@ impl Systemd {
                 tracing::warn!("{}: {err}", unit(job.key));
                 Ok(())
             }
-            Err(err) => Err(io::Error::other(err)),
+            Err(CallError::Refused { name, text }) if name.ends_with(".TransactionIsDestructive") => {
+                Err(NotLaunched::GoingDown(text))
+            }
+            Err(err) => Err(io::Error::other(err).into()),
         }
     }
 
@@ -128,8 +133,8 @@ impl Systemd {
         }
     }
 
-    async fn version(&mut self, connection: &mut Connection) -> Result<u32, CallError> {
-        if let Some(version) = self.version {
+    async fn version(&self, connection: &mut Connection) -> Result<u32, CallError> {
+        if let Some(version) = self.version.get() {
             return Ok(version);
         }
         let get = Call { interface: "org.freedesktop.DBus.Properties", ..manager("Get", "ss") };
@@ -138,7 +143,7 @@ impl Systemd {
         arguments.text("Version");
         let text = connection.call(&get, &arguments, None).await?;
         let version = text.as_deref().map_or(0, version_in);
-        self.version = Some(version);
+        self.version.set(Some(version));
         Ok(version)
     }
 }
