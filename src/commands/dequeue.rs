@@ -10,6 +10,7 @@ use crate::commands::{load, require_root};
 use crate::config::{Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
+use crate::executor::launcher::Launcher;
 use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, Progress, open_ledger};
 use crate::telemetry::service;
@@ -155,13 +156,13 @@ impl<'a> Run<'a> {
             }
             (Step::TryLock, _) => {
                 if let Some(lock) = self.wake.try_lock()? {
-                    return self.hold(lock);
+                    return self.hold(lock).await;
                 }
                 tracing::debug!("another handler works on this node: it has been told");
                 Seen::Busy
             }
             (Step::Follow, _) => match self.follow().await? {
-                Some(lock) => self.hold(lock)?,
+                Some(lock) => self.hold(lock).await?,
                 None => Seen::Done,
             },
             (Step::Pace, Some((handler, _))) => {
@@ -196,9 +197,9 @@ impl<'a> Run<'a> {
     }
 
     /// Becomes the handler.
-    fn hold(&mut self, lock: RunLock) -> Result<Seen, Error> {
+    async fn hold(&mut self, lock: RunLock) -> Result<Seen, Error> {
         let (handler, progress) = self.holder.insert((self.handler(lock)?, Progress::default()));
-        *progress = handler.begin()?;
+        *progress = handler.begin().await?;
         Ok(Seen::Locked)
     }
 
@@ -218,6 +219,7 @@ impl<'a> Run<'a> {
             collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
             agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
             state: &self.paths.state,
+            launcher: Launcher::choose(settings.execution.launcher),
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: open_ledger(&self.paths.state)?,

@@ -7,23 +7,22 @@ use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::net::SocketFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
-use crate::crash;
 use crate::executor::kept;
+use crate::executor::launcher::{self, Job, Launcher, NotLaunched};
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
-use crate::executor::supervisor::{self, Spec};
+use crate::executor::supervisor::Spec;
 
 /// How often a handler that attached looks whether the supervisor still lives. One that launched it need not look.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -47,6 +46,7 @@ pub struct Limits {
 /// A run whose claim is made and held here: the ledger may say "started" now.
 #[derive(Debug)]
 pub struct Prepared {
+    key: ActionKey,
     dir: RunDir,
     claim: File,
     socket: UnixListener,
@@ -63,20 +63,21 @@ impl Prepared {
         if let Err(err) = kept::forget(state, key) {
             tracing::warn!("cannot remove what an earlier run of this name has kept: {err}"); // no reason not to run
         }
-        Ok(Self { socket: listen(&dir)?, claim, dir })
+        Ok(Self { key, socket: listen(&dir)?, claim, dir })
     }
 
     /// Starts the supervisor, which takes the claim over. Only after the ledger says "started".
     ///
     /// # Errors
-    /// When there is no process to be had: the command did not start.
-    pub fn launch(
+    /// When it was definitely not started: the command did not start.
+    pub async fn launch(
         self,
+        launcher: &Launcher,
         argv: &Argv,
         environment: &BTreeMap<OsString, OsString>,
         limits: Limits,
         boot_id: &str,
-    ) -> io::Result<Running> {
+    ) -> Result<Running, NotLaunched> {
         let spec = Spec {
             program: argv.program().to_string_lossy().into_owned(),
             args: argv.args().to_vec(),
@@ -89,17 +90,16 @@ impl Prepared {
             kept_output: limits.kept_output,
         };
         spec.write(self.dir.path())?;
-        let child = Command::new("/proc/self/exe") // this very program, though it may have been replaced on disk
-            .arg0("opensvc-actions") // what people see in a list of processes
-            .arg(supervisor::ARGUMENT)
-            .env_clear()
-            .envs(crash::environment())
-            .current_dir(self.dir.path())
-            .stdin(Stdio::from(self.claim)) // our own copy of it is gone with this
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Running { dir: self.dir, socket: self.socket, child: Some(child), boot_id: boot_id.to_owned() })
+        let job = Job {
+            key: self.key,
+            run: self.dir.path(),
+            claim: self.claim,
+            limits: limits.group,
+            kill_grace: limits.kill_grace,
+        };
+        let child = launcher.launch(job).await?;
+        let unit = child.is_none().then(|| launcher::unit(self.key));
+        Ok(Running { dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
     }
 }
 
@@ -109,6 +109,8 @@ pub struct Running {
     dir: RunDir,
     socket: UnixListener,
     child: Option<Child>,
+    /// The unit that it was to be, if the service manager was asked to start it.
+    unit: Option<String>,
     boot_id: String,
 }
 
@@ -142,7 +144,7 @@ impl Running {
     /// When its directory cannot be used.
     pub fn attach(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
         let dir = RunDir::of(state, key);
-        Ok(Self { socket: listen(&dir)?, dir, child: None, boot_id: boot_id.to_owned() })
+        Ok(Self { socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
     }
 
     /// Waits for the end. May be given up at any point: the run goes on.
@@ -187,10 +189,11 @@ impl Running {
         Ok(None)
     }
 
-    /// What the supervisor could not do, if it said so.
+    /// What the supervisor could not do, if it said so, or who may know.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        self.dir.error()
+        let hint = || self.unit.as_ref().map(|unit| format!("the journal of {unit} may tell"));
+        self.dir.error().or_else(hint)
     }
 
     /// What the run directory tells. The claim first: if it is free and there is no record then, there never will be.

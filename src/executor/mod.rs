@@ -8,6 +8,7 @@ pub mod environment;
 mod inherited;
 pub mod kept;
 pub mod launch;
+pub mod launcher;
 mod output;
 mod proc;
 pub mod record;

@@ -15,7 +15,7 @@ use crate::telemetry::{log, service};
 impl Handler<'_> {
     /// Fetches every queue once. One that cannot be had does not stop the others. Tells whether anything was new.
     pub(super) async fn fetch_all(&mut self, progress: &mut Progress) -> Result<bool, Error> {
-        if self.agent.is_err() {
+        if !self.can_run() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
         if let Err(err) = self.ledger.hold_reserve() {

@@ -51,8 +51,9 @@ use crate::collector::CollectorError;
 use crate::collector::client::Collector;
 use crate::config::Settings;
 use crate::crash;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, in_full};
 use crate::executor::agent::NoAgent;
+use crate::executor::launcher::{Launcher, NoLauncher};
 use crate::handler::report::Posting;
 use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
@@ -74,6 +75,8 @@ pub struct Handler<'a> {
     pub collectors: Vec<Collector>,
     /// The program that actions are commands of.
     pub agent: Result<Agent, NoAgent>,
+    /// Who starts commands.
+    pub launcher: Result<Launcher, NoLauncher>,
     /// The directory of everything that is kept.
     pub state: &'a Path,
     /// Which boot of the machine this is.
@@ -126,14 +129,18 @@ impl Handler<'_> {
     ///
     /// # Errors
     /// When the ledger or a run directory cannot be used.
-    pub fn begin(&mut self) -> Result<Progress, Error> {
+    pub async fn begin(&mut self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         if let Err(err) = &self.agent {
             tracing::error!("{err}");
             progress.lasting = Exit::Unavailable;
         }
+        if let Err(err) = &self.launcher {
+            tracing::error!("{}", in_full(err));
+            progress.lasting = Exit::Unavailable;
+        }
         crash::point("ledger-opened");
-        self.recover()?;
+        self.recover().await?;
         crash::point("recovered");
         Ok(progress)
     }
@@ -147,7 +154,7 @@ impl Handler<'_> {
         if !news && !progress.pause_said {
             self.lock.note_empty_fetch(now());
         }
-        if self.agent.is_ok() && progress.not_fetched.is_empty() && !self.stop.is_asked() && !progress.pause_said {
+        if self.can_run() && progress.not_fetched.is_empty() && !self.stop.is_asked() && !progress.pause_said {
             self.wake.settle()?;
         }
         let ran = self.run_waiting(progress).await;
@@ -186,7 +193,7 @@ impl Handler<'_> {
     /// Posts what is not accepted yet; fetches nothing and runs nothing.
     pub async fn report(mut self) -> Exit {
         let mut progress = Progress::default();
-        let reported = match self.recover() {
+        let reported = match self.recover().await {
             Ok(()) => self.report_finished(&mut progress).await,
             Err(err) => Err(err),
         };
@@ -195,6 +202,11 @@ impl Handler<'_> {
             progress.lasting = err.exit();
         }
         if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) }
+    }
+
+    /// Whether commands can be run at all: else nothing is fetched.
+    fn can_run(&self) -> bool {
+        self.agent.is_ok() && self.launcher.is_ok()
     }
 
     /// Whether this node is paused: then nothing is fetched and nothing started. Asked before each of both.

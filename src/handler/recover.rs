@@ -11,6 +11,7 @@ use crate::action::output::Clamp;
 use crate::action::state::{Next, Trace};
 use crate::crash;
 use crate::error::Error;
+use crate::executor::launcher::Launcher;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
 use crate::handler::run::{outcome, said_finished, without_output};
@@ -30,7 +31,7 @@ impl Handler<'_> {
     /// Decides about every action that the ledger says was started: its record is there → finished; somebody still
     /// holds its claim → it stays started, and this handler will attach; the claim proves that it never ran → it waits
     /// again; otherwise nobody knows, and it is never run again by itself.
-    pub(super) fn recover(&mut self) -> Result<(), Error> {
+    pub(super) async fn recover(&mut self) -> Result<(), Error> {
         let mut changes = Vec::new();
         for record in self.ledger.in_state(State::Started)? {
             let dir = RunDir::of(self.state, record.key);
@@ -55,7 +56,7 @@ impl Handler<'_> {
                 Next::StartAgain => changes.push(Change::NotStarted(record.key)),
                 next => {
                     if next == Next::KillAndGiveUp {
-                        self.kill_what_is_left(record.key);
+                        self.kill_what_is_left(record.key).await;
                     }
                     let why = "the supervisor or the machine went down while it ran, and its end was not seen";
                     let outcome = if rebooted {
@@ -86,7 +87,10 @@ impl Handler<'_> {
     }
 
     /// Ends what a killed supervisor has left of its command.
-    pub(super) fn kill_what_is_left(&self, key: ActionKey) {
+    pub(super) async fn kill_what_is_left(&self, key: ActionKey) {
+        if let Err(err) = Launcher::kill_unit(key).await {
+            about_key!(warn, key, [], "{key}: cannot end what is left in its unit: {err}");
+        }
         if let Err(err) = RunDir::of(self.state, key).kill_command() {
             about_key!(warn, key, [], "{key}: cannot end what is left of its command: {err}");
         }

@@ -19,6 +19,7 @@ use crate::crash;
 use crate::error::Error;
 use crate::executor::kept;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
+use crate::executor::launcher::NotLaunched;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
 use crate::ledger::{Change, Record};
@@ -50,7 +51,7 @@ impl Handler<'_> {
     /// Runs everything that waits, and sees to its end what runs already.
     pub(super) async fn run_waiting(&mut self, progress: &mut Progress) -> Result<(), Error> {
         let mut waiting = VecDeque::from(self.ledger.in_state(State::Started)?);
-        if self.agent.is_ok() {
+        if self.can_run() {
             waiting.extend(self.ledger.in_state(State::Received)?);
         }
         // What an earlier run left goes out beside the first command.
@@ -63,6 +64,11 @@ impl Handler<'_> {
             let running = match self.start(&record, &mut pending).await? {
                 Begun::Running(running) => running,
                 Begun::Over => continue,
+                Begun::GoingDown => {
+                    pending.changes.push(Change::NotStarted(record.key));
+                    progress.boot_ends = true;
+                    continue;
+                }
                 Begun::Failed(reason) => {
                     self.not_started(&record, reason, &mut pending)?;
                     continue;
@@ -162,10 +168,18 @@ impl Handler<'_> {
             group: GroupLimits::default(),
         };
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
-        Ok(match prepared.launch(&argv, &self.environment, limits, &self.boot_id) {
+        let launcher = match &self.launcher {
+            Ok(launcher) => launcher,
+            Err(err) => return Ok(Begun::Failed(err.to_string())),
+        };
+        Ok(match prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await {
             Ok(running) => {
                 crash::point("launched");
                 Begun::Running(Box::new(running))
+            }
+            Err(NotLaunched::GoingDown(why)) => {
+                tracing::info!("the machine goes down, and nothing more is started: {why}");
+                Begun::GoingDown
             }
             Err(err) => Begun::Failed(err.to_string()),
         })
@@ -237,7 +251,7 @@ impl Handler<'_> {
                 Ran::NotStarted(format!("its supervisor could not start it: {why}"))
             }
             End::Vanished(_) => {
-                self.kill_what_is_left(key);
+                self.kill_what_is_left(key).await;
                 Ran::Ended(self.interrupted(record, "its supervisor was killed, and its end was not seen"), None)
             }
         })
@@ -287,6 +301,8 @@ enum Begun {
     Running(Box<Running>),
     /// It is not to run, and has its result.
     Over,
+    /// The machine goes down before it could start.
+    GoingDown,
     Failed(String),
 }
 

@@ -99,6 +99,8 @@ impl Node {
         // Its own name for the program tells whose process it is.
         fs::hard_link(HANDLER, dir.path().join("bin/opensvc-actions")).unwrap();
         let node = Self { dir, marks: Arc::default(), runs: AtomicUsize::new(0), syncs: AtomicUsize::new(0) };
+        // Never the service manager of the machine that runs the test.
+        node.write("etc/actions.d/00-launcher.toml", "[execution]\nlauncher = \"direct\"\n");
         node.install_om();
         node.hear_marks();
         node

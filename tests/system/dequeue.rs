@@ -153,8 +153,9 @@ fn a_handler_that_is_killed_keeps_the_port_open_and_the_next_run_answers_for_its
     machine.enable_socket();
     let id = collector.enqueue("await /run/go-on");
     machine.wait_for("the command", || machine.is_running("node await /run/go-on"));
-    // The handler and its command with it: the whole control group.
-    machine.ok(&["systemctl", "kill", "--signal=KILL", "opensvc-actions.service"]);
+    // The handler and its command with it: the whole control groups of both.
+    let unit = format!("opensvc-action-rpc-{id}-1.service");
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "opensvc-actions.service", &unit]);
     machine.wait_until_inactive();
     assert_eq!(machine.property("opensvc-actions.service", "Result"), "signal");
     assert_eq!(machine.property("opensvc-actions.socket", "ActiveState"), "active");

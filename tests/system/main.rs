@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod dequeue;
+mod hardening;
 mod harness;
 mod inetd;
+mod launcher;
 mod leftovers;
 mod peers;
 mod reboot;

@@ -33,7 +33,11 @@ fn outside_the_drop_ins_every_directive_is_in_the_manual_of_systemd_239() {
         Wants WantedBy
         Accept Backlog ListenStream MaxConnections TriggerLimitBurst TriggerLimitIntervalSec
         AccuracySec OnActiveSec OnBootSec OnCalendar OnUnitInactiveSec RandomizedDelaySec Unit
-        ExecStart KillMode LogLevelMax NotifyAccess StandardError StandardInput StandardOutput StateDirectory
+        CapabilityBoundingSet DevicePolicy LockPersonality MemoryDenyWriteExecute NoNewPrivileges PrivateDevices PrivateMounts
+        PrivateTmp ProtectControlGroups ProtectHome ProtectKernelModules ProtectKernelTunables ProtectSystem
+        RestrictAddressFamilies RestrictNamespaces RestrictRealtime SystemCallArchitectures SystemCallErrorNumber
+        SystemCallFilter UMask
+        Environment ExecStart KillMode LogLevelMax NotifyAccess StandardError StandardInput StandardOutput StateDirectory
         StateDirectoryMode SuccessExitStatus TasksMax TimeoutStopSec Type";
     let mut seen = 0;
     for directory in ["units", "units/accept-yes"] {

@@ -26,8 +26,43 @@ sleep)
 	sleep "$2"
 	;;
 daemon)
-	# leaves one behind on purpose
+	# leaves one behind on purpose; "loud": it keeps our output
+	if [ "$2" = loud ]; then
+		setsid sleep 1234 </dev/null &
+	else
+		setsid sleep 1234 </dev/null >/dev/null 2>&1 &
+	fi
+	;;
+surroundings)
+	# what a command is born with
+	pwd
+	umask
+	env | sort
+	echo "stdin $(readlink /proc/self/fd/0)"
+	ls /proc/self/fd
+	ulimit -a
+	grep -e ^Sig -e ^Shd -e ^Cap -e ^NoNewPrivs -e ^Seccomp /proc/self/status
+	readlink /proc/self/ns/mnt
+	touch /usr/lib/written && rm /usr/lib/written && echo "/usr can be written"
+	;;
+abandon)
+	# ends its own supervisor, as no command should, with a child that has a session of its own
 	setsid sleep 1234 </dev/null >/dev/null 2>&1 &
+	kill -9 $PPID
+	sleep 1234
+	;;
+suicide)
+	kill -9 $$
+	;;
+swap)
+	# another program in place of ours, which tells what is wanted of it
+	cp /usr/bin/opensvc-actions /usr/bin/kept
+	printf '#!/bin/sh\necho "$*" >>/run/swapped\n' >/usr/bin/new
+	chmod 755 /usr/bin/new
+	mv /usr/bin/new /usr/bin/opensvc-actions
+	;;
+stamp)
+	date +%s%N
 	;;
 await)
 	# until somebody makes the file

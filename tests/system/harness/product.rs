@@ -148,6 +148,13 @@ impl Machine {
         self.ok(&["systemctl", "daemon-reload"]);
     }
 
+    /// Installs the drop-in that lifts the sandbox of the handler.
+    pub(crate) fn lift_the_sandbox(&self) {
+        let text = fs::read(units().join("unconfined.conf")).unwrap();
+        self.write("/etc/systemd/system/opensvc-actions.service.d/unconfined.conf", text);
+        self.ok(&["systemctl", "daemon-reload"]);
+    }
+
     /// Begins to listen, for good.
     pub(crate) fn enable_socket(&self) {
         self.ok(&["systemctl", "--quiet", "enable", "--now", "opensvc-actions.socket"]);

@@ -1,0 +1,386 @@
+//! D-Bus messages, as far as starting a unit needs them: method calls out, returns and errors in. Pure.
+//!
+//! From the D-Bus specification 0.38, "Message Protocol": all numbers here are little-endian, every value is aligned to
+//! its size from the beginning of the message, and the body begins at a multiple of eight.
+
+use std::io::{Error, ErrorKind};
+
+/// The longest message that is read: what the manager tells about one unit takes a few KiB.
+pub(super) const LONGEST: usize = 1 << 20;
+
+/// The fixed part of a header, with the length of what follows.
+pub(super) const FIXED: usize = 16;
+
+const METHOD_CALL: u8 = 1;
+const METHOD_RETURN: u8 = 2;
+const ERROR: u8 = 3;
+
+/// A method call without its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) destination: &'a str,
+    pub(super) path: &'a str,
+    pub(super) interface: &'a str,
+    pub(super) member: &'a str,
+    /// The types of the arguments.
+    pub(super) signature: &'a str,
+}
+
+impl Call<'_> {
+    /// The whole message.
+    pub(super) fn encode(&self, serial: u32, arguments: &Writer, descriptors: u32) -> Vec<u8> {
+        let body = &arguments.bytes;
+        let mut message = Writer::default();
+        message.bytes.extend_from_slice(&[b'l', METHOD_CALL, 0, 1]);
+        message.u32(length(body.len()));
+        message.u32(serial);
+        message.array(8, |fields| {
+            fields.field(1, "o", |value| value.text(self.path));
+            fields.field(2, "s", |value| value.text(self.interface));
+            fields.field(3, "s", |value| value.text(self.member));
+            fields.field(6, "s", |value| value.text(self.destination));
+            if !self.signature.is_empty() {
+                fields.field(8, "g", |value| value.signature(self.signature));
+            }
+            if descriptors > 0 {
+                fields.field(9, "u", |value| value.u32(descriptors));
+            }
+        });
+        message.align(8);
+        message.bytes.extend_from_slice(body);
+        message.bytes
+    }
+}
+
+/// A value of a property, with its type.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    Texts(&'a [String]),
+    Flag(bool),
+    Int(i32),
+    Number(u64),
+    /// Which of the descriptors that go with the message.
+    Descriptor(u32),
+    /// One command: the file, and its argument vector.
+    Command(&'a str, &'a [&'a str]),
+}
+
+/// Bytes that grow by values.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn u32(&mut self, value: u32) {
+        self.align(4);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn i32(&mut self, value: i32) {
+        self.align(4);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(super) fn text(&mut self, value: &str) {
+        self.u32(length(value.len()));
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(0);
+    }
+
+    /// The name and the value of each property: `a(sv)`.
+    pub(super) fn properties(&mut self, properties: &[(&str, Value<'_>)]) {
+        self.array(8, |array| {
+            for (name, value) in properties {
+                array.align(8);
+                array.text(name);
+                array.variant(*value);
+            }
+        });
+    }
+
+    /// An array of elements that are aligned to `alignment`.
+    pub(super) fn array(&mut self, alignment: usize, elements: impl FnOnce(&mut Self)) {
+        self.u32(0);
+        let at = self.bytes.len() - 4;
+        self.align(alignment);
+        let begin = self.bytes.len();
+        elements(self);
+        let bytes = length(self.bytes.len() - begin).to_le_bytes();
+        self.bytes[at..at + 4].copy_from_slice(&bytes);
+    }
+
+    fn variant(&mut self, value: Value<'_>) {
+        match value {
+            Value::Text(text) => {
+                self.signature("s");
+                self.text(text);
+            }
+            Value::Texts(texts) => {
+                self.signature("as");
+                self.array(4, |array| texts.iter().for_each(|text| array.text(text)));
+            }
+            Value::Flag(flag) => {
+                self.signature("b");
+                self.u32(u32::from(flag));
+            }
+            Value::Int(number) => {
+                self.signature("i");
+                self.i32(number);
+            }
+            Value::Number(number) => {
+                self.signature("t");
+                self.align(8);
+                self.bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            Value::Descriptor(index) => {
+                self.signature("h");
+                self.u32(index);
+            }
+            Value::Command(file, argv) => {
+                self.signature("a(sasb)");
+                self.array(8, |array| {
+                    array.align(8);
+                    array.text(file);
+                    array.array(4, |words| argv.iter().for_each(|word| words.text(word)));
+                    array.u32(0); // an end with another status than 0 is a failure
+                });
+            }
+        }
+    }
+
+    fn field(&mut self, code: u8, signature: &str, value: impl FnOnce(&mut Self)) {
+        self.align(8);
+        self.bytes.push(code);
+        self.signature(signature);
+        value(self);
+    }
+
+    fn signature(&mut self, value: &str) {
+        self.bytes.push(u8::try_from(value.len()).unwrap_or(u8::MAX)); // ours are a few bytes
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(0);
+    }
+
+    fn align(&mut self, alignment: usize) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(alignment), 0);
+    }
+}
+
+/// Messages are a few KiB.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// A message that answers, or another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// What the method returned: the first argument, where it is text or a variant with text in it.
+    Returned { to: u32, text: Option<String> },
+    /// The method has failed: the error's name, and words.
+    Failed { to: u32, name: String, text: Option<String> },
+    /// Neither: a signal.
+    Other,
+}
+
+/// How long the message is that begins so.
+///
+/// # Errors
+/// When it is none, or too long.
+pub(super) fn whole_length(fixed: &[u8; FIXED]) -> Result<usize, Error> {
+    if fixed[0] != b'l' || fixed[3] != 1 {
+        return Err(malformed()); // both ends are this machine: there is one byte order
+    }
+    let mut reader = Reader { bytes: fixed, at: 4 };
+    let (body, _serial, fields) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let (body, fields) = (usize::try_from(body), usize::try_from(fields));
+    let (Ok(body), Ok(fields)) = (body, fields) else { return Err(malformed()) };
+    if body > LONGEST || fields > LONGEST {
+        return Err(Error::new(ErrorKind::InvalidData, "a message of more than 1 MiB"));
+    }
+    Ok(FIXED + fields.next_multiple_of(8) + body)
+}
+
+impl Incoming {
+    /// Reads a whole message.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn decode(message: &[u8]) -> Result<Self, Error> {
+        let kind = *message.get(1).ok_or_else(malformed)?;
+        let mut reader = Reader { bytes: message, at: 12 };
+        let fields = usize::try_from(reader.u32()?).map_err(|_| malformed())?;
+        let end = FIXED.checked_add(fields).filter(|end| *end <= message.len()).ok_or_else(malformed)?;
+        let (mut to, mut name, mut signature) = (None, None, String::new());
+        while reader.at < end {
+            reader.align(8);
+            if reader.at >= end {
+                break;
+            }
+            let code = reader.byte()?;
+            match (code, reader.signature()?.as_str()) {
+                (5, "u") => to = Some(reader.u32()?),
+                (4, "s") => name = Some(reader.text()?),
+                (8, "g") => signature = reader.signature()?,
+                (_, "s" | "o") => drop(reader.text()?),
+                (_, "g") => drop(reader.signature()?),
+                (_, "u") => drop(reader.u32()?),
+                _ => return Err(malformed()), // the specification knows no field of another type
+            }
+        }
+        reader.at = end.next_multiple_of(8);
+        let text = match signature.chars().next() {
+            Some('s' | 'o') => Some(reader.text()?),
+            Some('v') if matches!(reader.signature()?.as_str(), "s" | "o") => Some(reader.text()?),
+            _ => None,
+        };
+        Ok(match (kind, to, name) {
+            (METHOD_RETURN, Some(to), _) => Self::Returned { to, text },
+            (ERROR, Some(to), Some(name)) => Self::Failed { to, name, text },
+            (METHOD_RETURN | ERROR, ..) => return Err(malformed()),
+            _ => Self::Other,
+        })
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, Error> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn u32(&mut self) -> Result<u32, Error> {
+        self.align(4);
+        let bytes = self.take(4)?.try_into().map_err(|_| malformed())?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn text(&mut self) -> Result<String, Error> {
+        let length = usize::try_from(self.u32()?).map_err(|_| malformed())?;
+        self.string(length)
+    }
+
+    fn signature(&mut self) -> Result<String, Error> {
+        let length = self.byte()?;
+        self.string(length.into())
+    }
+
+    fn string(&mut self, length: usize) -> Result<String, Error> {
+        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
+        self.take(1)?;
+        Ok(text)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&[u8], Error> {
+        let end = self.at.checked_add(count).ok_or_else(malformed)?;
+        let taken = self.bytes.get(self.at..end).ok_or_else(malformed)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn align(&mut self, alignment: usize) {
+        self.at = self.at.next_multiple_of(alignment);
+    }
+}
+
+fn malformed() -> Error {
+    Error::new(ErrorKind::InvalidData, "not a D-Bus message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A return or an error as systemd 252 sends it: header fields in the order of sd-bus, then the body.
+    fn answer(kind: u8, name: Option<&str>, signature: &str, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let mut arguments = Writer::default();
+        body(&mut arguments);
+        let mut message = Writer::default();
+        message.bytes.extend_from_slice(&[b'l', kind, 1, 1]);
+        message.u32(length(arguments.bytes.len()));
+        message.u32(77);
+        message.array(8, |fields| {
+            fields.field(5, "u", |value| value.u32(3));
+            if let Some(name) = name {
+                fields.field(4, "s", |value| value.text(name));
+            }
+            fields.field(7, "s", |value| value.text("org.freedesktop.systemd1"));
+            if !signature.is_empty() {
+                fields.field(8, "g", |value| value.signature(signature));
+            }
+        });
+        message.align(8);
+        message.bytes.extend_from_slice(&arguments.bytes);
+        message.bytes
+    }
+
+    #[test]
+    fn a_call_has_the_bytes_of_the_specification() {
+        let call = Call { destination: "d.d", path: "/p", interface: "i.i", member: "M", signature: "su" };
+        let mut arguments = Writer::default();
+        arguments.text("ab");
+        arguments.u32(7);
+        let expected: &[u8] = b"l\x01\0\x01\x0c\0\0\0\x05\0\0\0\x58\0\0\0\
+            \x01\x01o\0\x02\0\0\0/p\0\0\0\0\0\0\
+            \x02\x01s\0\x03\0\0\0i.i\0\0\0\0\0\
+            \x03\x01s\0\x01\0\0\0M\0\0\0\0\0\0\0\
+            \x06\x01s\0\x03\0\0\0d.d\0\0\0\0\0\
+            \x08\x01g\0\x02su\0\
+            \x09\x01u\0\x01\0\0\0\
+            \x02\0\0\0ab\0\0\x07\0\0\0";
+        let bytes = call.encode(5, &arguments, 1);
+        let mut fields = expected.to_vec();
+        fields[12] = u8::try_from(expected.len() - 12 - 16).unwrap();
+        assert_eq!(bytes, fields);
+        assert_eq!(whole_length(bytes[..FIXED].try_into().unwrap()).unwrap(), bytes.len());
+    }
+
+    #[test]
+    fn answers_are_read_and_signals_are_not_taken_for_one() {
+        let returned = answer(METHOD_RETURN, None, "o", |body| body.text("/org/freedesktop/systemd1/job/9"));
+        let text = Some("/org/freedesktop/systemd1/job/9".to_owned());
+        assert_eq!(Incoming::decode(&returned).unwrap(), Incoming::Returned { to: 3, text });
+        let version = answer(METHOD_RETURN, None, "v", |body| body.variant(Value::Text("252.39-1~deb12u2")));
+        let text = Some("252.39-1~deb12u2".to_owned());
+        assert_eq!(Incoming::decode(&version).unwrap(), Incoming::Returned { to: 3, text });
+        let nothing = answer(METHOD_RETURN, None, "", |_| {});
+        assert_eq!(Incoming::decode(&nothing).unwrap(), Incoming::Returned { to: 3, text: None });
+        let name = "org.freedesktop.systemd1.UnitExists";
+        let failed = answer(ERROR, Some(name), "s", |body| body.text("Unit x.service was already loaded."));
+        let text = Some("Unit x.service was already loaded.".to_owned());
+        assert_eq!(Incoming::decode(&failed).unwrap(), Incoming::Failed { to: 3, name: name.to_owned(), text });
+        assert_eq!(Incoming::decode(&answer(4, None, "s", |body| body.text("x"))).unwrap(), Incoming::Other);
+    }
+
+    #[test]
+    fn no_cut_or_changed_message_does_more_than_fail() {
+        let name = "org.freedesktop.DBus.Error.AccessDenied";
+        let whole = answer(ERROR, Some(name), "s", |body| body.text("no"));
+        for length in 0..whole.len() {
+            assert!(Incoming::decode(&whole[..length]).is_err(), "{length}");
+        }
+        for index in 0..whole.len() {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut changed = whole.clone();
+                changed[index] = byte;
+                let _ = Incoming::decode(&changed);
+                let _ = whole_length(changed[..FIXED].try_into().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_claims_to_be_endless_is_refused() {
+        for field in [4, 12] {
+            let mut fixed = [0; FIXED];
+            (fixed[0], fixed[3]) = (b'l', 1);
+            fixed[field..field + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+            assert!(whole_length(&fixed).is_err());
+        }
+    }
+}

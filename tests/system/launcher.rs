@@ -1,0 +1,226 @@
+//! Commands under the service manager: each in a transient unit of its own, and the same results as without.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::{Collector, Machine, Queue};
+
+const SERVICE: &str = "opensvc-actions.service";
+const SOCKET: &str = "opensvc-actions.socket";
+const EXECUTABLE: &str = "/usr/bin/opensvc-actions";
+
+/// The unit of the first generation of a pull action.
+fn unit(id: u64) -> String {
+    generation(id, 1)
+}
+
+fn generation(id: u64, generation: u32) -> String {
+    format!("opensvc-action-rpc-{id}-{generation}.service")
+}
+
+/// Every unit of an action that the manager has loaded.
+fn loaded(machine: &Machine) -> Vec<String> {
+    let list = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full", "opensvc-action-*"];
+    machine.ok(&list).lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Nothing is left of any action: no unit, no run directory, no zombie, no descriptor in the manager.
+fn expect_nothing_left(machine: &Machine) {
+    machine.wait_for("the units to be gone", || loaded(machine).is_empty());
+    assert_eq!(machine.sh("ls /var/lib/opensvc-actions/runs 2>/dev/null || :"), "");
+    assert_eq!(machine.sh("ps -e -o stat=,args= | grep ^Z || :"), "");
+    assert_eq!(machine.sh("ls -l /proc/1/fd | grep /opensvc-actions/ || :"), "");
+    assert_eq!(machine.sh("find /sys/fs/cgroup -name 'opensvc-action-*' 2>/dev/null || :"), "");
+}
+
+/// Has the handler itself start the commands.
+fn launch_directly(machine: &Machine) {
+    machine.lift_the_sandbox();
+    machine.write("/etc/opensvc/actions.d/launcher.toml", "[execution]\nlauncher = \"direct\"\n");
+}
+
+/// One handler for these commands, and what they came to.
+fn results(machine: &Machine, collector: &Collector<'_>, commands: &[&str]) -> Vec<Value> {
+    let ids: Vec<_> = commands.iter().map(|command| collector.enqueue(command)).collect();
+    machine.ok(&["systemctl", "start", SERVICE]);
+    ids.into_iter().map(|id| collector.result(id)).collect()
+}
+
+#[test]
+fn a_command_comes_to_the_same_end_and_is_born_the_same_under_both_launchers() {
+    const COMMANDS: [&str; 6] =
+        ["echo äöü", "fail 3 broken", "what", "suicide", "surroundings", "echo \u{1b}[31mred\u{1b}[0m"];
+    let machine = Machine::with_product("same");
+    let collector = machine.collector(Queue::Rpc);
+    let by_systemd = results(&machine, &collector, &COMMANDS);
+    machine.wait_until_inactive();
+    launch_directly(&machine);
+    let directly = results(&machine, &collector, &COMMANDS);
+    for (one, other) in by_systemd.iter().zip(&directly) {
+        for key in ["ret", "stdout", "stderr"] {
+            assert_eq!(one[key], other[key], "{key} of {}", one["command"]);
+        }
+    }
+    let rets: Vec<_> = by_systemd.iter().map(|result| result["ret"].as_i64().unwrap()).collect();
+    assert_eq!(rets, [0, 3, 2, 137, 0, 0]);
+    expect_nothing_left(&machine);
+}
+
+#[test]
+fn a_running_command_has_a_unit_that_says_what_it_is_and_outlives_handler_and_manager() {
+    let machine = Machine::with_product("unit");
+    let collector = machine.collector(Queue::Rpc);
+    let id = collector.enqueue("await /run/go-on 3 'all of it'");
+    let unit = unit(id);
+    machine.enable_socket();
+    machine.ok(&["systemctl", "start", SERVICE]);
+    machine.wait_for("the command", || !machine.begun().is_empty());
+    assert_eq!(loaded(&machine), [&*unit]);
+    for (property, expected) in [
+        ("ActiveState", "active"),
+        ("Description", &*format!("OpenSVC action rpc:{id}, generation 1")),
+        ("KillMode", "process"),
+        ("Delegate", "yes"),
+        ("CollectMode", "inactive-or-failed"),
+        ("TimeoutStopUSec", "40s"),
+        ("OOMPolicy", "continue"),
+        ("TasksMax", "infinity"),
+        ("WorkingDirectory", &*format!("/var/lib/opensvc-actions/runs/rpc-{id}-1")),
+    ] {
+        assert_eq!(machine.property(&unit, property), expected, "{property}");
+    }
+    // Nothing ties it to the handler, and the command is not to be read in it.
+    let show = machine.ok(&["systemctl", "show", &unit]);
+    assert!(!show.contains("all of it") && !show.contains(SERVICE), "{show}");
+    let pid = &machine.marks()[0].pid;
+    let group = machine.read(&format!("/proc/{pid}/cgroup"));
+    assert!(group.contains(&unit), "{group}");
+
+    machine.ok(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", SERVICE]);
+    machine.wait_until_inactive();
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.ok(&["systemctl", "daemon-reexec"]);
+    machine.ok(&["systemctl", "stop", SOCKET, SERVICE]);
+    assert_eq!(machine.counts(), [1, 0, 0]);
+    machine.ok(&["systemctl", "start", SOCKET, SERVICE]);
+    machine.wait_for("a status that names it", || {
+        machine.property(SERVICE, "StatusText").contains(&format!("running rpc:{id}"))
+    });
+    machine.sh("touch /run/go-on");
+    let result = collector.result(id);
+    assert_eq!((&result["ret"], &result["stderr"]), (&3.into(), &"all of it\n".into()), "{result}");
+    machine.wait_until_idle();
+    assert_eq!(machine.ran().len(), 1);
+    expect_nothing_left(&machine);
+}
+
+#[test]
+fn a_handler_whose_executable_was_replaced_starts_the_program_that_it_is() {
+    let machine = Machine::with_product("swapped");
+    let collector = machine.collector(Queue::Rpc);
+    let results = results(&machine, &collector, &["swap", "echo after it", "fail 3 it"]);
+    assert_eq!((&results[1]["ret"], &results[1]["stdout"]), (&0.into(), &"after it\n".into()));
+    assert_eq!(results[2]["ret"], 3);
+    assert!(machine.read(EXECUTABLE).starts_with("#!"), "it was not replaced");
+    assert!(!machine.read("/run/swapped").contains("supervise"), "another program was to supervise");
+    machine.sh("mv /usr/bin/kept /usr/bin/opensvc-actions");
+    expect_nothing_left(&machine);
+}
+
+#[test]
+fn a_redo_has_a_unit_of_its_own_beside_that_of_a_daemon_left_behind() {
+    let machine = Machine::with_product("daemon");
+    let collector = machine.collector(Queue::Rpc);
+    // Nobody listens to the one, and the other keeps the output that it was given.
+    for (words, state) in [("daemon", "inactive"), ("daemon loud", "active")] {
+        let id = collector.enqueue(words);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(collector.result(id)["ret"], 0);
+        machine.wait_until_inactive();
+        machine.wait_for("the unit to be left", || machine.property(&unit(id), "ActiveState") == state);
+        collector.command(&["redo", &id.to_string()]);
+        machine.ok(&["systemctl", "start", SERVICE]);
+        assert_eq!(collector.result(id)["ret"], 0);
+        machine.wait_until_inactive();
+        assert_eq!(loaded(&machine), [generation(id, 1), generation(id, 2)]);
+        let daemons = machine.sh("pgrep -fx 'sleep 1234'");
+        assert_eq!(daemons.lines().count(), 2, "{words}");
+        // And they go with their daemons.
+        machine.sh("pkill -fx 'sleep 1234'");
+        expect_nothing_left(&machine);
+    }
+    assert_eq!(machine.ran().len(), 4);
+}
+
+#[test]
+fn nothing_is_left_of_a_command_whose_supervisor_was_killed() {
+    let machine = Machine::with_product("abandoned");
+    let collector = machine.collector(Queue::Rpc);
+    let result = &results(&machine, &collector, &["abandon"])[0];
+    assert_eq!(result["ret"], 254, "{result}");
+    machine.wait_until_inactive();
+    // The handler is confined, and could not have done it by itself everywhere.
+    assert_eq!(machine.sh("pgrep -fx 'sleep 1234' || :"), "");
+    expect_nothing_left(&machine);
+}
+
+#[test]
+fn a_unit_that_the_manager_refuses_to_start_is_tried_three_times_and_is_then_126() {
+    let machine = Machine::with_product("refused");
+    let collector = machine.collector(Queue::Rpc);
+    let id = collector.enqueue("echo never");
+    machine.ok(&["ln", "-s", "/dev/null", &format!("/etc/systemd/system/{}", unit(id))]);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    for start in 1..=3 {
+        machine.ok(&["systemctl", "start", SERVICE]);
+        machine.wait_until_inactive();
+        let status = machine.property(SERVICE, "ExecMainStatus");
+        assert_eq!(status, if start < 3 { "69" } else { "0" }, "start {start}");
+    }
+    let result = collector.result(id);
+    assert_eq!(result["ret"], 126, "{result}");
+    assert!(result["stderr"].as_str().unwrap().contains("the service manager refuses"), "{result}");
+    assert!(machine.marks().is_empty());
+}
+
+#[test]
+fn a_unit_that_is_stopped_ends_its_command_in_good_order_and_the_result_says_so() {
+    let machine = Machine::with_product("unit-stopped");
+    let collector = machine.collector(Queue::Rpc);
+    let id = collector.enqueue("sleep 1234");
+    machine.ok(&["systemctl", "start", SERVICE]);
+    machine.wait_for("the command", || !machine.begun().is_empty());
+    machine.ok(&["systemctl", "stop", &unit(id)]);
+    assert_eq!(collector.result(id)["ret"], 143);
+    machine.wait_until_inactive();
+    assert_eq!(machine.sh("pgrep -fx 'sleep 1234' || :"), "");
+    expect_nothing_left(&machine);
+}
+
+/// `SYSTEM_TEST_ACTIONS`: how many, instead of 100.
+#[test]
+fn nothing_is_left_of_a_hundred_mixed_actions() {
+    const COMMANDS: [&str; 5] = ["echo", "fail 3 it", "what", "suicide", "daemon"];
+    let count = std::env::var("SYSTEM_TEST_ACTIONS").map_or(100, |count| count.parse::<usize>().unwrap());
+    let machine = Machine::with_product("mixed");
+    let collector = machine.collector(Queue::Rpc);
+    let ids: Vec<_> = (0..count).map(|index| collector.enqueue(COMMANDS[index % COMMANDS.len()])).collect();
+    machine.ok(&["systemctl", "start", SERVICE]);
+    machine.wait_for("the first command", || !machine.begun().is_empty());
+    while machine.begun().len() < count {
+        machine.wait_for("no zombie", || machine.sh("ps -e -o stat=,args= | grep '^Z.*opensvc' || :").is_empty());
+    }
+    let mut rets = BTreeMap::new();
+    for id in ids {
+        *rets.entry(collector.result(id)["ret"].as_i64().unwrap()).or_insert(0) += 1;
+    }
+    let each = count / COMMANDS.len();
+    assert_eq!(rets, BTreeMap::from([(0, 2 * each), (2, each), (3, each), (137, each)]));
+    machine.wait_until_inactive();
+    // The daemons live, each in what was its action's unit, and nothing else does.
+    assert_eq!(machine.sh("pgrep -fx 'sleep 1234'").lines().count(), each);
+    machine.wait_for("the other units to be gone", || loaded(&machine).len() == each);
+    machine.sh("pkill -fx 'sleep 1234'");
+    expect_nothing_left(&machine);
+}
