@@ -18,7 +18,8 @@ impl Handler<'_> {
         if self.agent.is_err() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
-        if let Err(err) = self.ledger.hold_reserve() {
+        let held = self.ledger.borrow().hold_reserve();
+        if let Err(err) = held {
             tracing::error!("{}", Error::from(err).report());
             progress.lasting = progress.lasting.and(Exit::Unavailable);
             return Ok(false);
@@ -61,7 +62,7 @@ impl Handler<'_> {
         }
         drop_repeated(&mut batch, queue, &progress.taken);
         crash::point("fetched");
-        let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
+        let admitted = self.ledger.borrow_mut().receive(queue, endpoint, &batch, timestamp())?;
         crash::point("received");
         progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {

@@ -29,12 +29,15 @@ macro_rules! about_key {
 }
 
 mod fetch;
+mod lanes;
+mod outbox;
 mod recover;
 mod report;
 mod run;
 
 pub use recover::open_ledger;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
@@ -80,8 +83,8 @@ pub struct Handler<'a> {
     pub boot_id: String,
     /// The environment of every command.
     pub environment: BTreeMap<OsString, OsString>,
-    /// The open ledger.
-    pub ledger: Ledger,
+    /// The open ledger: borrowed for one statement at a time, never while anything is waited for.
+    pub ledger: RefCell<Ledger>,
     /// The files of the wake protocol.
     pub wake: &'a WakeFiles,
     /// Held as long as this lives.
@@ -166,7 +169,7 @@ impl Handler<'_> {
     /// the next start to make a new one.
     pub fn give_up(self, err: &Error) {
         if let Error::Ledger(err) = err {
-            if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
+            if let Err(err) = self.ledger.into_inner().retire_if_damaged(err, timestamp()) {
                 tracing::error!("{}", Error::from(err).report());
             }
         }

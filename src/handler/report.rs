@@ -66,7 +66,8 @@ impl Handler<'_> {
 
     fn forget(&mut self, clock_is_plausible: bool) -> Result<(), LedgerError> {
         let retention = &self.settings.retention;
-        let expired = if clock_is_plausible { self.ledger.expire(retention, timestamp())? } else { Vec::new() };
+        let expired =
+            if clock_is_plausible { self.ledger.borrow_mut().expire(retention, timestamp())? } else { Vec::new() };
         for key in expired {
             about_key!(
                 error,
@@ -77,12 +78,12 @@ impl Handler<'_> {
             );
             self.forget_run(key);
         }
-        self.ledger.prune(retention, Bounds::default(), timestamp())
+        self.ledger.borrow_mut().prune(retention, Bounds::default(), timestamp())
     }
 
     /// Every result that no collector has accepted yet, in the order of their actions.
     pub(super) fn finished(&self) -> Result<Vec<ActionKey>, Error> {
-        Ok(self.ledger.in_state(State::Finished)?.into_iter().map(|record| record.key).collect())
+        Ok(self.ledger.borrow().in_state(State::Finished)?.into_iter().map(|record| record.key).collect())
     }
 
     pub(super) async fn post(&self, keys: &[ActionKey], progress: &mut Progress) -> Result<Vec<Change>, Error> {
@@ -95,7 +96,7 @@ impl Handler<'_> {
         let exit = &mut posting.exit;
         let mut posted = Vec::new();
         for key in keys {
-            let Some((endpoint, outcome)) = self.ledger.result(*key)? else { continue };
+            let Some((endpoint, outcome)) = self.ledger.borrow().result(*key)? else { continue };
             let Some(collector) = self.collectors.iter().find(|collector| collector.queue() == key.queue) else {
                 about_key!(warn, key, [], "{key}: its result waits for queue {} to be configured again", key.queue);
                 *exit = exit.and(Exit::TempFail);
