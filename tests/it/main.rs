@@ -17,6 +17,9 @@ mod losses;
 mod main_path;
 mod operator;
 mod output;
+mod parallel;
+mod plan;
+mod policy;
 mod rows;
 mod scenarios;
 
