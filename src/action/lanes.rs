@@ -92,6 +92,12 @@ impl<T> Lanes<T> {
         self.waiting > 0 && self.count < self.limit && !self.running.contains_key(&Lane::Node)
     }
 
+    /// Whether an action of a free lane could start at once if there were one more.
+    #[must_use]
+    pub fn takes_more(&self) -> bool {
+        self.behind.is_empty() && self.count < self.limit && !self.running.contains_key(&Lane::Node)
+    }
+
     /// Takes the next action that may start now. It runs from here on, until [`Self::ended`].
     pub fn start_next(&mut self) -> Option<(Lane, T)> {
         if !self.has_room() {
@@ -192,6 +198,23 @@ mod tests {
         assert_eq!(start_all(&mut lanes), [0; 0]);
         lanes.ended(&lane('n'));
         assert_eq!(start_all(&mut lanes), [3]);
+    }
+
+    #[test]
+    fn more_is_of_use_while_there_is_room_and_no_barrier() {
+        assert!(lanes(1, "").takes_more());
+        let mut lanes = lanes(2, "aabn");
+        assert_eq!(start_all(&mut lanes), [0, 2]);
+        assert!(!lanes.takes_more());
+        lanes.ended(&lane('b'));
+        assert!(!lanes.takes_more(), "a barrier waits");
+        lanes.ended(&lane('a'));
+        assert_eq!(start_all(&mut lanes), [1]);
+        lanes.ended(&lane('a'));
+        assert_eq!(start_all(&mut lanes), [3]);
+        assert!(!lanes.takes_more(), "a barrier runs");
+        lanes.ended(&lane('n'));
+        assert!(lanes.takes_more());
     }
 
     #[test]

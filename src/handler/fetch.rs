@@ -14,7 +14,7 @@ use crate::telemetry::{log, service};
 
 impl Handler<'_> {
     /// Fetches every queue once. One that cannot be had does not stop the others. Tells whether anything was new.
-    pub(super) async fn fetch_all(&mut self, progress: &mut Progress) -> Result<bool, Error> {
+    pub(super) async fn fetch_all(&self, progress: &mut Progress) -> Result<bool, Error> {
         if self.agent.is_err() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
@@ -49,7 +49,7 @@ impl Handler<'_> {
         Ok(news)
     }
 
-    async fn fetch(&mut self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
+    async fn fetch(&self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
         let collector = &self.collectors[index];
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
         let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };

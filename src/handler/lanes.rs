@@ -2,14 +2,19 @@
 //! its end, and results go out meanwhile. There is one stream of commits: whoever has to become durable at the same
 //! moment becomes so together.
 
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::outbox::Outbox;
 use super::run::{Pending, Ran};
-use super::{Handler, Progress};
+use super::{Handler, Progress, now};
+use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::lanes::{Lane, Lanes};
 use crate::error::Error;
@@ -24,41 +29,69 @@ struct Watch<'a> {
     end: Pin<Box<dyn Future<Output = Result<Ran, Error>> + 'a>>,
 }
 
+/// How often a handler that has room for more looks whether somebody has knocked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// What runs and what waits.
 struct Work<'a> {
     lanes: Lanes<Record>,
     watches: Vec<Watch<'a>>,
+    /// Everything that was ever lined up here.
+    known: HashSet<ActionKey>,
     pending: Pending<'a>,
     /// Something local has failed: nothing new is started, and what runs is seen to its end.
     failed: Option<Error>,
 }
 
+/// Why running pauses.
+enum Paused {
+    /// Nothing runs any more, and nothing can be started.
+    Over,
+    /// Somebody knocked, and there is room for more.
+    Knocked,
+}
+
 impl Handler<'_> {
-    /// Runs everything that waits, and sees to its end what runs already.
+    /// Runs everything that waits, and sees to its end what runs already. Where there is room for more, what is queued
+    /// meanwhile is fetched and lined up too.
     pub(super) async fn run_waiting(&self, progress: &mut Progress) -> Result<(), Error> {
         let outbox = Outbox::default();
-        // What an earlier run left goes out beside the first command.
-        self.finished()?.into_iter().for_each(|key| outbox.put(key));
-        let mut posting = std::mem::take(&mut progress.posting);
-        let run = async {
-            let ran = self.run_lanes(progress, &outbox).await;
-            outbox.close();
-            ran
-        };
-        let (ran, posted) = tokio::join!(run, self.post_from(&outbox, &mut posting));
-        progress.posting = posting;
-        service::status("");
-        if progress.done > 0 {
-            progress.posting.unreachable.clear(); // it may be back: time has passed
+        let limit = usize::try_from(self.settings.execution.max_parallel).unwrap_or(usize::MAX);
+        let (lanes, pending) = (Lanes::new(limit), Pending::new(&outbox));
+        let mut work = Work { lanes, watches: Vec::new(), known: HashSet::new(), pending, failed: None };
+        self.attach_all(&mut work)?;
+        let mut mark = None;
+        loop {
+            self.line_up(&mut work)?;
+            // What an earlier run left goes out beside the first command.
+            outbox.open(self.finished()?);
+            let mut posting = std::mem::take(&mut progress.posting);
+            let run = async {
+                let paused = self.run_lanes(progress, &mut work, &mut mark).await;
+                outbox.close();
+                paused
+            };
+            let (paused, posted) = tokio::join!(run, self.post_from(&outbox, &mut posting));
+            progress.posting = posting;
+            let recorded = self.commit_changes(&outbox.take_posted());
+            let paused = paused.and_then(|paused| posted.and(recorded).map(|_| paused));
+            if !matches!(paused, Ok(Paused::Knocked)) {
+                service::status("");
+                if progress.done > 0 {
+                    progress.posting.unreachable.clear(); // it may be back: time has passed
+                }
+                return paused.and(work.failed.map_or(Ok(()), Err));
+            }
+            // The mark stays for the wake protocol, which knows nothing of this fetch.
+            progress.start_afresh();
+            if !self.fetch_all(progress).await? {
+                self.lock.note_empty_fetch(now());
+            }
         }
-        let recorded = self.commit_changes(&outbox.take_posted());
-        ran.and(posted).and(recorded.map(drop))
     }
 
-    async fn run_lanes(&self, progress: &mut Progress, outbox: &Outbox) -> Result<(), Error> {
-        let limit = usize::try_from(self.settings.execution.max_parallel).unwrap_or(usize::MAX);
-        let pending = Pending::new(outbox);
-        let mut work = Work { lanes: Lanes::new(limit), watches: Vec::new(), pending, failed: None };
+    /// Attaches to everything that runs already, whatever the limit is.
+    fn attach_all<'a>(&'a self, work: &mut Work<'a>) -> Result<(), Error> {
         let started = self.ledger.borrow().in_state(State::Started)?;
         for record in started.into_iter().take_while(|_| !self.stop.is_asked()) {
             let lane = self.permit(&record).lane(&record.row);
@@ -66,34 +99,71 @@ impl Handler<'_> {
             let running = self.attach(&record)?;
             work.watches.push(self.watch(lane, record, running));
         }
+        Ok(())
+    }
+
+    /// Lines up everything that waits and is not lined up yet.
+    fn line_up(&self, work: &mut Work<'_>) -> Result<(), Error> {
         if self.agent.is_ok() {
             let received = self.ledger.borrow().in_state(State::Received)?;
-            received.into_iter().for_each(|record| work.lanes.push(self.permit(&record).lane(&record.row), record));
+            for record in received.into_iter().filter(|record| work.known.insert(record.key)) {
+                work.lanes.push(self.permit(&record).lane(&record.row), record);
+            }
         }
+        Ok(())
+    }
+
+    async fn run_lanes<'a>(
+        &'a self,
+        progress: &mut Progress,
+        work: &mut Work<'a>,
+        mark: &mut Option<(u64, u64)>,
+    ) -> Result<Paused, Error> {
         loop {
-            while self.start_some(progress, &mut work).await? {}
+            while self.start_some(progress, work).await? {}
             self.commit(&mut work.pending)?;
             if work.watches.is_empty() {
-                return work.failed.map_or(Ok(()), Err);
+                return Ok(Paused::Over);
             }
-            self.say_what_runs(&work);
-            for (watch, ran) in first_to_end(&mut work.watches).await {
-                work.lanes.ended(&watch.lane);
-                progress.done += 1;
-                self.note_end(&watch.record, ran, progress, &mut work);
+            self.say_what_runs(work);
+            let may_take_more = self.settings.execution.max_parallel > 1
+                && work.lanes.takes_more()
+                && self.may_start(progress, work)?;
+            tokio::select! {
+                biased;
+                ended = first_to_end(&mut work.watches) => {
+                    for (watch, ran) in ended {
+                        work.lanes.ended(&watch.lane);
+                        progress.done += 1;
+                        self.note_end(&watch.record, ran, progress, work);
+                    }
+                }
+                () = self.knocked(mark), if may_take_more => return Ok(Paused::Knocked),
             }
         }
+    }
+
+    /// Waits until somebody has knocked since this was asked last, and a fetch is not too soon.
+    async fn knocked(&self, last: &mut Option<(u64, u64)>) {
+        loop {
+            let mark = self.wake.mark();
+            if mark.is_some() && mark != *last && self.too_soon().is_none() {
+                *last = mark;
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether new actions may start at all.
+    fn may_start(&self, progress: &mut Progress, work: &Work<'_>) -> Result<bool, Error> {
+        Ok(work.failed.is_none() && !self.stop.is_asked() && !progress.boot_ends && !self.is_paused(progress)?)
     }
 
     /// Starts what may start now, with one commit for all of it. Tells whether there was anything.
     async fn start_some<'a>(&'a self, progress: &mut Progress, work: &mut Work<'a>) -> Result<bool, Error> {
         let mut ready = Vec::new();
-        while work.failed.is_none()
-            && work.lanes.has_room()
-            && !self.stop.is_asked()
-            && !progress.boot_ends
-            && !self.is_paused(progress)?
-        {
+        while work.lanes.has_room() && self.may_start(progress, work)? {
             let Some((lane, record)) = work.lanes.start_next() else { break };
             match self.make_ready(&record, &mut work.pending).await? {
                 Some(start) => ready.push((lane, record, start)),
@@ -106,7 +176,7 @@ impl Handler<'_> {
         let not_to_start = self.commit(&mut work.pending)?;
         for (lane, record, start) in ready {
             if not_to_start.contains(&record.key) {
-                self.cancelled_meanwhile(&record, start, &work.pending);
+                self.not_to_start(&record, start, &work.pending)?;
                 work.lanes.ended(&lane);
                 continue;
             }

@@ -214,12 +214,16 @@ impl Handler<'_> {
 
     /// After a fetch that brought nothing, the next notified one starts no sooner than `wake.min_interval` later.
     pub async fn pace(&self) {
-        let Some(last) = self.lock.last_empty_fetch() else { return };
-        // A clock that was set back says nothing.
-        let Ok(since) = now().duration_since(last) else { return };
-        if let Some(rest) = self.settings.wake.min_interval.checked_sub(since) {
+        if let Some(rest) = self.too_soon() {
             tokio::select! { () = sleep(rest) => {}, () = self.stop.asked() => {} }
         }
+    }
+
+    /// How long a notified fetch has to wait still.
+    fn too_soon(&self) -> Option<Duration> {
+        // A clock that was set back says nothing.
+        let since = now().duration_since(self.lock.last_empty_fetch()?).ok()?;
+        self.settings.wake.min_interval.checked_sub(since).filter(|rest| !rest.is_zero())
     }
 
     /// Repeats an exchange a few times while that can help. `None`: told to go before it began.

@@ -27,6 +27,12 @@ struct Content {
 }
 
 impl Outbox {
+    /// Posting begins, or goes on: with these results, and with what is put in later.
+    pub(super) fn open(&self, results: Vec<ActionKey>) {
+        *self.content.borrow_mut() = Content { results: results.into(), ..Content::default() };
+        self.changed.notify_one();
+    }
+
     /// This result is durable and may be posted, after those that are in already.
     pub(super) fn put(&self, key: ActionKey) {
         self.content.borrow_mut().results.push_back(key);

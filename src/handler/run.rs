@@ -142,13 +142,17 @@ impl<'a> Handler<'a> {
         Ok(running)
     }
 
-    /// A person cancelled it while it was made ready: the ledger has the result.
-    pub(super) fn cancelled_meanwhile(&self, record: &Record, start: Start, pending: &Pending<'_>) {
+    /// It does not wait any more: a person cancelled it while it was made ready, and the ledger has the result; or a
+    /// newer generation has taken its place.
+    pub(super) fn not_to_start(&self, record: &Record, start: Start, pending: &Pending<'_>) -> Result<(), Error> {
         drop(start);
         self.forget_run(record.key);
-        let ended = Ended::Cancelled(None);
-        said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-        pending.outbox.put(record.key);
+        if self.ledger.borrow().result(record.key)?.is_some() {
+            let ended = Ended::Cancelled(None);
+            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+            pending.outbox.put(record.key);
+        }
+        Ok(())
     }
 
     /// Makes the run directory; if the disk is full, with the room of the reserve: this action may be the one that frees

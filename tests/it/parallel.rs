@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::{Signal, kill_process};
 
 use crate::interruptions::supervisor_of;
+use crate::support::collector::fault::Call;
 use crate::support::collector::state::Event;
 use crate::support::history::Allowed;
 use crate::support::node::{Mark, Node, is_alive};
@@ -197,6 +198,52 @@ fn sigint_once_finishes_what_runs_and_starts_nothing(dialect: Dialect) {
     world.run().exits(0);
     assert_eq!(world.result(behind).1, "behind\n");
     world.check();
+}
+
+both!(what_is_queued_meanwhile_runs_where_there_is_room);
+fn what_is_queued_meanwhile_runs_where_there_is_room(dialect: Dialect) {
+    let world = world(dialect, 2);
+    let mut gate = world.node.gate("gate");
+    let web = world.enqueue_for("web", "wait gate echo web");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(web);
+    for round in ["one", "two"] {
+        let (behind, db) = (world.enqueue_for("web", "echo behind"), world.enqueue_for("db", &format!("echo {round}")));
+        world.run().exits(0); // leaves its mark
+        assert_eq!(world.collector.wait_for_result(db).stdout.unwrap(), format!("{round}\n"));
+        assert_eq!(world.node.runs_of(behind), 0, "two commands of one service at once");
+    }
+    gate.open();
+    handler.wait().exits(0);
+    assert_eq!(world.node.starts().len(), 5);
+    assert!(world.collector.rows().iter().all(|row| row.status == 'T' && row.handed_out == 1));
+    world.check();
+}
+
+// A barrier that waits, a full house: a fetch would bring nothing that could start.
+both!(nothing_is_fetched_meanwhile_that_could_not_start);
+fn nothing_is_fetched_meanwhile_that_could_not_start(dialect: Dialect) {
+    for (limit, services) in [(1, &["web"][..]), (2, &["web", "db"]), (4, &["web", ""]), (4, &[""])] {
+        let world = world(dialect, limit);
+        let mut gate = world.node.gate("gate");
+        let ids: Vec<_> = services
+            .iter()
+            .map(|service| match *service {
+                "" => world.enqueue("wait gate"),
+                service => world.enqueue_for(service, "wait gate"),
+            })
+            .collect();
+        let handler = world.node.handler().start();
+        world.node.wait_for_start(ids[0]);
+        let later = world.enqueue_for("later", "echo later");
+        world.run().exits(0); // leaves its mark
+        assert_eq!(world.collector.count(Call::Fetch), 1);
+        gate.open();
+        handler.wait().exits(0);
+        assert!(span(&world.node, later).0 > span(&world.node, ids[0]).1, "{limit} {services:?}");
+        assert_eq!(world.result(later).1, "later\n");
+        world.check();
+    }
 }
 
 both!(cancel_and_pause_hold_in_every_lane);
