@@ -107,9 +107,9 @@ impl<T> Lanes<T> {
             self.open_next();
         }
         let started = if let Some((_, lane)) = self.ready.pop_first() {
-            let line = self.open.get_mut(&lane)?;
-            let (_, action) = line.pop_front()?;
-            if line.is_empty() {
+            let queue = self.open.get_mut(&lane)?;
+            let (_, action) = queue.pop_front()?;
+            if queue.is_empty() {
                 self.open.remove(&lane);
             }
             (lane, action)
@@ -148,9 +148,9 @@ impl<T> Lanes<T> {
     fn line_up(&mut self, lane: Lane, action: T) {
         self.places += 1;
         let is_free = !self.running.contains_key(&lane);
-        let line = self.open.entry(lane.clone()).or_default();
-        line.push_back((self.places, action));
-        if is_free && line.len() == 1 {
+        let queue = self.open.entry(lane.clone()).or_default();
+        queue.push_back((self.places, action));
+        if is_free && queue.len() == 1 {
             self.ready.insert(self.places, lane);
         }
     }

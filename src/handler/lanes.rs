@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::outbox::Outbox;
-use super::run::{Pending, Ran};
+use super::run::{Pending, Ran, note_not_started};
 use super::{Handler, Progress, now};
 use crate::action::ActionKey;
 use crate::action::admission::State;
@@ -184,7 +184,7 @@ impl Handler<'_> {
                 Ok(running) => work.watches.push(self.watch(lane, record, running)),
                 Err(err) => {
                     work.lanes.ended(&lane);
-                    self.not_started(&record, err.to_string(), work);
+                    work.not_started(&record, err.to_string());
                 }
             }
         }
@@ -204,15 +204,8 @@ impl Handler<'_> {
                 work.pending.told.extend(told);
             }
             Ok(Ran::Left) => {}
-            Ok(Ran::NotStarted(reason)) => self.not_started(record, reason, work),
+            Ok(Ran::NotStarted(reason)) => work.not_started(record, reason),
             Err(err) => drop(work.failed.get_or_insert(err)),
-        }
-    }
-
-    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
-    fn not_started(&self, record: &Record, reason: String, work: &mut Work<'_>) {
-        if let Some(reason) = self.note_not_started(record, reason, &mut work.pending) {
-            work.failed.get_or_insert(Error::Spawn(std::io::Error::other(reason)));
         }
     }
 
@@ -228,6 +221,15 @@ impl Handler<'_> {
             0 => format!("running {what}"),
             waiting => format!("running {what} ({waiting} waiting)"),
         });
+    }
+}
+
+impl Work<'_> {
+    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
+    fn not_started(&mut self, record: &Record, reason: String) {
+        if let Some(reason) = note_not_started(record, reason, &mut self.pending) {
+            self.failed.get_or_insert(Error::Spawn(std::io::Error::other(reason)));
+        }
     }
 }
 

@@ -181,24 +181,6 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
-    pub(super) fn note_not_started(
-        &self,
-        record: &Record,
-        reason: String,
-        pending: &mut Pending<'_>,
-    ) -> Option<String> {
-        let key = record.key;
-        if record.tries + 1 < START_TRIES {
-            pending.changes.push(Change::NotStarted(key));
-            return Some(reason);
-        }
-        let ended = Ended::NotExecutable(reason);
-        said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-        pending.changes.push(Change::Finished(key, without_output(&ended)));
-        None
-    }
-
     /// Waits for the end of a command, unless we have to leave it.
     pub(super) async fn see_to_its_end(&self, record: Rc<Record>, mut running: Running) -> Result<Ran, Error> {
         let (key, record) = (record.key, &*record);
@@ -270,6 +252,19 @@ impl<'a> Handler<'a> {
             None => command,
         }
     }
+}
+
+/// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
+pub(super) fn note_not_started(record: &Record, reason: String, pending: &mut Pending<'_>) -> Option<String> {
+    let key = record.key;
+    if record.tries + 1 < START_TRIES {
+        pending.changes.push(Change::NotStarted(key));
+        return Some(reason);
+    }
+    let ended = Ended::NotExecutable(reason);
+    said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+    pending.changes.push(Change::Finished(key, without_output(&ended)));
+    None
 }
 
 /// What a record says.

@@ -186,7 +186,9 @@ fn sigint_once_finishes_what_runs_and_starts_nothing(dialect: Dialect) {
     let ids = ["a", "b"].map(|name| world.enqueue_for(name, &format!("wait {name}")));
     let behind = world.enqueue_for("a", "echo behind");
     let handler = world.node.handler().start();
-    ids.iter().for_each(|id| drop(world.node.wait_for_start(*id)));
+    for id in ids {
+        world.node.wait_for_start(id);
+    }
     handler.signal(Signal::INT);
     handler.wait_until_says("interrupt again");
     gates[0].open();

@@ -165,7 +165,11 @@ fn the_example_decides_as_its_comments_say() {
         let verdicts = [("# allows  ", "allow"), ("# refuses ", "deny")];
         for (rest, verdict) in verdicts.iter().filter_map(|(mark, verdict)| Some((line.strip_prefix(mark)?, verdict))) {
             let (service, command) = rest.split_once(": ").unwrap();
-            rows.push(row(rows.len() as i64 + 1, if service == "NODE" { "" } else { service }, command));
+            rows.push(row(
+                i64::try_from(rows.len()).unwrap() + 1,
+                if service == "NODE" { "" } else { service },
+                command,
+            ));
             expected.push((line, *verdict));
         }
     }
