@@ -72,6 +72,12 @@ pub enum Command {
     Pause(Pause),
     /// Take new actions again
     Resume,
+    /// Print what would become of actions: the policy's verdict and the words to execute; nothing runs
+    Plan {
+        /// Actions as collector 3 sends them, {"actions": [...]}; without it, standard input is read
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
 }

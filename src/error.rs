@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use crate::action::ActionKey;
 use crate::action::name::NameError;
-use crate::collector::CollectorError;
 use crate::collector::http::HttpError;
+use crate::collector::{CollectorError, DecodeError};
 use crate::config::ConfigError;
 use crate::executor::agent::NoAgent;
 use crate::ledger::LedgerError;
@@ -112,6 +112,22 @@ pub enum Error {
     /// A command could not even be tried.
     #[error("cannot start a command")]
     Spawn(#[source] io::Error),
+    /// What a command was told to read cannot be read.
+    #[error("cannot read {name}")]
+    Input {
+        /// The file, or standard input.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// What a command was told to read are no actions.
+    #[error("{name} holds no actions as collector 3 sends them")]
+    NoActions {
+        /// The file, or standard input.
+        name: String,
+        /// The place.
+        source: DecodeError,
+    },
     /// Standard output cannot be written.
     #[error("cannot print")]
     Print(#[source] io::Error),
@@ -129,7 +145,8 @@ impl Error {
             Self::Config(_) | Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => {
                 Exit::Config
             }
-            Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
+            Self::NoActions { .. }
+            | Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
                 Exit::Data
             }
             Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
@@ -143,6 +160,7 @@ impl Error {
             | Self::Agent(_)
             | Self::Run(_)
             | Self::Spawn(_)
+            | Self::Input { .. }
             | Self::Print(_) => Exit::Unavailable,
         }
     }

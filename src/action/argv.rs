@@ -55,7 +55,7 @@ impl fmt::Display for Argv {
     }
 }
 
-/// Why a row is not executable as it stands.
+/// Why a row is not executed: it cannot be as it stands, or may not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The command cannot be split.
@@ -76,54 +76,73 @@ pub enum Refusal {
     /// A word would choose another target than the row's.
     #[error("the word {0:?} would choose another target than the action's own")]
     Retarget(String),
+    /// The policy does not allow it: which rule, in words.
+    #[error("{0}")]
+    Policy(String),
 }
 
-/// The words to execute, after the programs' own: `om node WORDS`, `om svc -s NAME WORDS`; with agent 1.x `nodemgr
-/// WORDS`, `svcmgr -s NAME WORDS`.
-///
-/// # Errors
-/// The row is refused.
-pub fn argv(action: &QueuedAction, agent: &Agent) -> Result<Argv, Refusal> {
-    build(action, agent, false)
+/// What a row asks for: words, and the service that they are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    service: Option<String>,
+    words: Vec<String>,
 }
 
-/// As [`argv`], where a policy rule allows words that choose another target.
-///
-/// # Errors
-/// The row is refused for another reason.
-pub fn argv_retargeting(action: &QueuedAction, agent: &Agent) -> Result<Argv, Refusal> {
-    build(action, agent, true)
-}
-
-fn build(action: &QueuedAction, agent: &Agent, retarget: bool) -> Result<Argv, Refusal> {
-    // A row with a name and no id is a service action: its words were meant for one service, and `shutdown` or `freeze`
-    // on the whole node would be the greater mistake. (The agents differ: 2.x runs it on the node, 3.x on the service.)
-    let service = match (action.svcname.as_str(), action.svc_id.as_str()) {
-        ("", "") => None,
-        ("", id) => return Err(Refusal::NoServiceName(id.to_owned())),
-        (name, _) if is_object_path(name) => Some(name),
-        (name, _) => return Err(Refusal::ServiceName(name.to_owned())),
-    };
-    let words = words::split(&action.command)?;
-    if words.is_empty() {
-        return Err(Refusal::Empty);
-    }
-    if words.iter().any(|word| word.contains('\0')) {
-        return Err(Refusal::Nul);
-    }
-    if !retarget {
-        if let Some(word) = words.iter().find(|word| is_retargeting(word)) {
-            return Err(Refusal::Retarget(word.clone()));
+impl Command {
+    /// Reads a row. Whether it may be executed is for the policy to say.
+    ///
+    /// # Errors
+    /// The row is not executable as it stands.
+    pub fn read(action: &QueuedAction) -> Result<Self, Refusal> {
+        // A row with a name and no id is a service action: its words were meant for one service, and `shutdown` or
+        // `freeze` on the whole node would be the greater mistake. (The agents differ: 2.x runs it on the node, 3.x on
+        // the service.)
+        let service = match (action.svcname.as_str(), action.svc_id.as_str()) {
+            ("", "") => None,
+            ("", id) => return Err(Refusal::NoServiceName(id.to_owned())),
+            (name, _) if is_object_path(name) => Some(name.to_owned()),
+            (name, _) => return Err(Refusal::ServiceName(name.to_owned())),
+        };
+        let words = words::split(&action.command)?;
+        if words.is_empty() {
+            return Err(Refusal::Empty);
         }
+        if words.iter().any(|word| word.contains('\0')) {
+            return Err(Refusal::Nul);
+        }
+        Ok(Self { service, words })
     }
-    let (program, before) = match (agent, service) {
-        (Agent::Om(om), None) => (om, vec!["node"]),
-        (Agent::Om(om), Some(name)) => (om, vec!["svc", "-s", name]),
-        (Agent::Legacy { nodemgr, .. }, None) => (nodemgr, vec![]),
-        (Agent::Legacy { svcmgr, .. }, Some(name)) => (svcmgr, vec!["-s", name]),
-    };
-    let args = before.into_iter().map(str::to_owned).chain(words).collect();
-    Ok(Argv::new(program.clone(), args))
+
+    /// The service that it is about, as the collector names it; `None`: the node.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// The words behind `om node` or `om svc -s NAME`; at least one.
+    #[must_use]
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// The first word that would choose another target than [`Self::service`].
+    #[must_use]
+    pub fn retargeting_word(&self) -> Option<&str> {
+        self.words.iter().map(String::as_str).find(|word| is_retargeting(word))
+    }
+
+    /// What is executed: `om node WORDS`, `om svc -s NAME WORDS`; with agent 1.x `nodemgr WORDS`, `svcmgr -s NAME WORDS`.
+    #[must_use]
+    pub fn argv(&self, agent: &Agent) -> Argv {
+        let (program, before) = match (agent, self.service()) {
+            (Agent::Om(om), None) => (om, vec!["node"]),
+            (Agent::Om(om), Some(name)) => (om, vec!["svc", "-s", name]),
+            (Agent::Legacy { nodemgr, .. }, None) => (nodemgr, vec![]),
+            (Agent::Legacy { svcmgr, .. }, Some(name)) => (svcmgr, vec!["-s", name]),
+        };
+        let args = before.into_iter().map(str::to_owned).chain(self.words.iter().cloned()).collect();
+        Argv::new(program.clone(), args)
+    }
 }
 
 /// `name`, `kind/name` or `namespace/kind/name`, in letters, digits, `.`, `_` and `-`: nothing that an agent could read
@@ -139,10 +158,13 @@ fn is_object_path(name: &str) -> bool {
 
 /// Does an agent read the word as an option that chooses its target? The 2.x agent takes any abbreviation of a long
 /// option, so every non-empty beginning counts. Looks at each word by itself: one that is only the value of another
-/// option is refused too, which a policy rule can allow.
+/// option is refused too, and so is one behind `--`; a policy rule can allow both.
 fn is_retargeting(word: &str) -> bool {
-    const LONG: [&str; 5] = ["service", "selector", "node", "cluster", "server"];
-    if let Some(long) = word.strip_prefix("--") {
+    // The last one of 2.x only: with `--namespace b`, `-s a` is b/svc/a.
+    const LONG: [&str; 6] = ["service", "selector", "node", "cluster", "server", "namespace"];
+    if steers(word) {
+        true
+    } else if let Some(long) = word.strip_prefix("--") {
         let name = long.split('=').next().unwrap_or_default();
         !name.is_empty() && LONG.iter().any(|option| option.starts_with(name))
     } else if let Some(cluster) = word.strip_prefix('-') {
@@ -151,6 +173,13 @@ fn is_retargeting(word: &str) -> bool {
     } else {
         false
     }
+}
+
+/// Is it a value of `--env` that steers the agent itself? 2.x makes upper case of the name (of `ſ` too) and sets it for
+/// itself, where `OSVC_NAMESPACE` and `OSVC_KIND` turn `-s a` into another object, `OSVC_CONTEXT` into one of another
+/// cluster.
+fn steers(word: &str) -> bool {
+    word.contains('=') && word.to_uppercase().contains("OSVC_")
 }
 
 #[cfg(test)]
@@ -180,7 +209,12 @@ mod tests {
     }
 
     fn run(command: &str, svc_id: &str, svcname: &str, agent: &Agent) -> Result<String, Refusal> {
-        argv(&action(command, svc_id, svcname), agent).map(|argv| argv.to_string())
+        Command::read(&action(command, svc_id, svcname)).map(|command| command.argv(agent).to_string())
+    }
+
+    fn retargeting_word(command: &str) -> Option<String> {
+        let command = Command::read(&action(command, "", "a")).unwrap();
+        command.retargeting_word().map(str::to_owned)
     }
 
     #[test]
@@ -220,30 +254,47 @@ mod tests {
     }
 
     #[test]
-    fn words_that_choose_another_target_are_refused() {
-        for word in ["-s", "-sNAME", "-s=NAME", "-qs", "-qsNAME", "-fqs=x", "-1s"] {
-            let refused = Err(Refusal::Retarget(word.to_owned()));
-            assert_eq!(run(&format!("start {word} x"), "", "a", &om()), refused);
+    fn words_that_choose_another_target_are_found_in_every_spelling() {
+        for word in
+            ["-s", "-sNAME", "-s=NAME", "-qs", "-qsNAME", "-fqs=x", "-1s", "'-s x'", "\"-\"s", "-\\s", "'-'\"\"s"]
+        {
+            let expected = words::split(word).unwrap().remove(0);
+            assert_eq!(retargeting_word(&format!("start {word} x")), Some(expected));
         }
-        for option in ["--service", "--selector", "--node", "--cluster", "--server"] {
+        for option in ["--service", "--selector", "--node", "--cluster", "--server", "--namespace"] {
             for end in 3..=option.len() {
                 for word in [option[..end].to_owned(), format!("{}=x", &option[..end])] {
-                    assert_eq!(run(&word, "", "", &om()), Err(Refusal::Retarget(word)));
+                    assert_eq!(retargeting_word(&word), Some(word.clone()));
+                    assert_eq!(retargeting_word(&format!("start -- {word}")), Some(word), "behind --");
                 }
             }
         }
-        for word in ["--", "-", "--local", "--nodes", "--services=x", "--rid=s", "-q", "-c/etc/s", "-q=s", "s", "node"]
+        for command in
+            ["--env OSVC_NAMESPACE=b", "--en=osvc_kind=vol", "--env o\u{17f}vc_context=c", "--env a=1,osvc_kind=x"]
         {
-            assert!(run(word, "", "", &om()).is_ok(), "{word}");
+            assert!(retargeting_word(command).is_some(), "{command}");
         }
-    }
-
-    #[test]
-    fn a_rule_can_allow_another_target_and_nothing_else() {
-        let allowed = |command, name| argv_retargeting(&action(command, "", name), &om());
-        assert_eq!(allowed("drain --node n2", "").unwrap().args(), ["node", "drain", "--node", "n2"]);
-        assert_eq!(allowed("start -s b", "*"), Err(Refusal::ServiceName("*".to_owned())));
-        assert_eq!(allowed("", ""), Err(Refusal::Empty));
+        for word in [
+            "--",
+            "-",
+            "--local",
+            "--nodes",
+            "--services=x",
+            "--rid=s",
+            "-q",
+            "-c/etc/s",
+            "-q=s",
+            "s",
+            "node",
+            "-S",
+            "--NODE",
+            "--env=k=v",
+            "osvc_x",
+            "\u{2010}s",
+            "\u{2014}service",
+        ] {
+            assert_eq!(retargeting_word(word), None, "{word}");
+        }
     }
 
     proptest! {

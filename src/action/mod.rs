@@ -3,10 +3,13 @@
 pub mod admission;
 pub mod argv;
 pub mod evidence;
+pub mod glob;
+pub mod lanes;
 pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod output;
+pub mod policy;
 pub mod redact;
 pub mod retry;
 pub mod state;

@@ -1,5 +1,6 @@
 //! `dequeue`, and what happens without a command: become the one handler, or leave the running one a mark.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -222,7 +223,7 @@ impl<'a> Run<'a> {
             launcher: Launcher::choose(settings.execution.launcher),
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
-            ledger: open_ledger(&self.paths.state)?,
+            ledger: RefCell::new(open_ledger(&self.paths.state)?),
             wake: self.wake,
             lock,
             stop: self.stop,

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod dequeue;
 pub mod history;
 pub mod pause;
+pub mod plan;
 pub mod resume;
 pub mod show;
 pub mod show_config;

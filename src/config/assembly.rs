@@ -43,8 +43,10 @@ impl Sources<'_> {
             (name.clone(), notes.value(&format!("execution.environment.{name}"), Some(value), String::new()))
         });
         let environment = environment.collect();
+        let launcher = notes.value("execution.launcher", from.launcher.as_ref(), Launcher::default());
         Ok(Settings {
             queues,
+            policy: from.policy.policy(launcher, &mut notes)?,
             wake: Wake {
                 allow: notes.value("wake.allow", from.allow.as_ref(), Vec::new()),
                 min_interval: notes.value("wake.min_interval", from.min_interval.as_ref(), MIN_INTERVAL),
@@ -55,7 +57,7 @@ impl Sources<'_> {
                 kill_grace: notes.value("execution.kill_grace", from.kill_grace.as_ref(), KILL_GRACE),
                 warn_after: notes.value("execution.warn_after", from.warn_after.as_ref(), WARN_AFTER),
                 max_parallel: notes.value("execution.max_parallel", from.max_parallel.as_ref(), 1),
-                launcher: notes.value("execution.launcher", from.launcher.as_ref(), Launcher::default()),
+                launcher,
                 kept_output: notes.value("execution.kept_output", from.kept_output.as_ref(), KEPT_OUTPUT),
                 environment,
             },

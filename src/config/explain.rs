@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::duration::show;
 use super::secret::REDACTED;
-use super::{Ack, Explained, Format, Launcher, Proxy, Settings, size};
+use super::{Ack, Explained, Format, Launcher, Proxy, Settings, policy, size};
 use crate::action::Queue;
 
 /// Parts of a variable's name that make its value a secret.
@@ -58,6 +58,10 @@ impl Settings {
         for (name, value) in &self.execution.environment {
             let value = if is_secret(name) { REDACTED } else { value };
             add(format!("execution.environment.{name}"), value.to_owned());
+        }
+        add("policy.default".to_owned(), self.policy.default.to_string());
+        for (index, rule) in self.policy.rules.iter().enumerate() {
+            add(format!("policy.rule.{}", index + 1), policy::show(rule));
         }
         add("retention.unreported".to_owned(), show(self.retention.unreported));
         add("retention.history".to_owned(), show(self.retention.history));

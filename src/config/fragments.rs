@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use super::keywords::Located;
+use super::policy::PolicyFragment;
 use super::settings::{Ack, Format, Launcher, Proxy};
 use super::toml_table::{Item, Table};
 use super::url::shown;
@@ -44,6 +45,7 @@ pub(super) struct Fragments {
     /// `retention.kept_output`
     pub(super) kept_in_all: Option<Located<u64>>,
     pub(super) redact: Option<Located<Vec<String>>>,
+    pub(super) policy: PolicyFragment,
 }
 
 /// `[collector]`, or the table of one dialect that overrides it key by key.
@@ -81,12 +83,13 @@ impl Fragments {
 
     /// Lays one more file over what is there.
     pub(super) fn read(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let path = Arc::from(path);
+        let path: Arc<Path> = Arc::from(path);
         let mut top = Table::parse(&path, text)?;
-        top.unsupported(&["policy", "metrics", "external_actions"])?;
+        top.unsupported(&["metrics", "external_actions"])?;
         set(&mut self.queues, top.take("queues").map(queues))?;
         self.read_collector(top.table("collector")?)?;
         self.read_execution(top.table("execution")?)?;
+        self.policy.read(&path, top.table("policy")?)?;
 
         let mut wake = top.table("wake")?;
         let network = |text: &str| text.parse::<Network>().map_err(|error| error.to_string());
@@ -169,7 +172,10 @@ fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 /// Overrides a value if the file has one.
-fn set<T>(slot: &mut Option<Located<T>>, value: Option<Result<Located<T>, ConfigError>>) -> Result<(), ConfigError> {
+pub(super) fn set<T>(
+    slot: &mut Option<Located<T>>,
+    value: Option<Result<Located<T>, ConfigError>>,
+) -> Result<(), ConfigError> {
     if let Some(value) = value {
         *slot = Some(value?);
     }
@@ -204,7 +210,7 @@ fn bytes(item: Item, max: u64) -> Result<Located<u64>, ConfigError> {
     item.read(|text| size::parse(text, &(SMALLEST_KEPT..=max)))
 }
 
-fn optional_time(item: Item) -> Result<Located<Option<Duration>>, ConfigError> {
+pub(super) fn optional_time(item: Item) -> Result<Located<Option<Duration>>, ConfigError> {
     let range = Duration::from_millis(1)..=duration::LONGEST;
     item.read(|text| if text == "none" { Ok(None) } else { duration::parse(text, &range).map(Some) })
 }

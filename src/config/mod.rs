@@ -18,6 +18,7 @@ pub mod network;
 pub mod node_conf;
 mod overrides;
 pub mod paths;
+mod policy;
 mod references;
 pub mod secret;
 pub mod settings;

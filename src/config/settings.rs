@@ -10,6 +10,7 @@ use super::fragments::Fragments;
 use super::keywords::Keywords;
 use super::{ConfigError, Network, Paths, Secret};
 use crate::action::Queue;
+use crate::action::policy::Policy;
 
 /// Every setting of the program, validated and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub wake: Wake,
     /// How commands run.
     pub execution: Execution,
+    /// Which commands run.
+    pub policy: Policy,
     /// How long what is known about an action is kept.
     pub retention: Retention,
     /// What is hidden in the journal.

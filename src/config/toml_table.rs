@@ -152,17 +152,46 @@ impl<'a> Item<'a> {
         mut self,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Located<Vec<T>>, ConfigError> {
-        let value = std::mem::replace(&mut self.value, DeValue::Boolean(false));
-        let DeValue::Array(array) = value else {
-            return Err(Self { value, ..self }.expected("an array of strings"));
-        };
-        let element = |value: Spanned<DeValue<'a>>| {
-            let line = self.file.line(value.span().start);
-            let item = Item { file: self.file, key: self.key.clone(), line, value: value.into_inner() };
-            item.read(&read).map(|located| located.value)
-        };
-        let values = array.into_iter().map(element).collect::<Result<_, _>>()?;
+        let elements = self.take_elements("an array of strings")?;
+        let read_one = |item: Item| item.read(&read).map(|located| located.value);
+        let values = elements.into_iter().map(read_one).collect::<Result<_, _>>()?;
         Ok(self.locate(values))
+    }
+
+    /// Reads the strings of an array together; a mistake names the line of the element whose number comes with the
+    /// reason.
+    pub(super) fn read_list<T>(
+        mut self,
+        read: impl FnOnce(&[String]) -> Result<T, (usize, String)>,
+    ) -> Result<Located<T>, ConfigError> {
+        let elements = self.take_elements("an array of strings")?;
+        let texts: Vec<_> = elements.iter().map(|item| item.text().map(str::to_owned)).collect::<Result<_, _>>()?;
+        match read(&texts) {
+            Ok(value) => Ok(self.locate(value)),
+            Err((index, reason)) => Err(elements.get(index).unwrap_or(&self).error(reason)),
+        }
+    }
+
+    /// The tables of an array, each with the line of its header.
+    pub(super) fn into_tables(mut self) -> Result<Vec<(usize, Table<'a>)>, ConfigError> {
+        let elements = self.take_elements("an array of tables, each in double brackets")?;
+        elements.into_iter().map(|item| Ok((item.line, item.into_table()?))).collect()
+    }
+
+    fn take_elements(&mut self, expected: &str) -> Result<Vec<Item<'a>>, ConfigError> {
+        match std::mem::replace(&mut self.value, DeValue::Boolean(false)) {
+            DeValue::Array(array) => {
+                let element = |value: Spanned<DeValue<'a>>| {
+                    let line = self.file.line(value.span().start);
+                    Item { file: self.file, key: self.key.clone(), line, value: value.into_inner() }
+                };
+                Ok(array.into_iter().map(element).collect())
+            }
+            other => {
+                self.value = other;
+                Err(self.expected(expected))
+            }
+        }
     }
 
     /// Reads a boolean.

@@ -14,11 +14,12 @@ use crate::telemetry::{log, service};
 
 impl Handler<'_> {
     /// Fetches every queue once. One that cannot be had does not stop the others. Tells whether anything was new.
-    pub(super) async fn fetch_all(&mut self, progress: &mut Progress) -> Result<bool, Error> {
+    pub(super) async fn fetch_all(&self, progress: &mut Progress) -> Result<bool, Error> {
         if !self.can_run() {
             return Ok(false); // nothing could be run: what is queued stays where it is
         }
-        if let Err(err) = self.ledger.hold_reserve() {
+        let held = self.ledger.borrow().hold_reserve();
+        if let Err(err) = held {
             tracing::error!("{}", Error::from(err).report());
             progress.lasting = progress.lasting.and(Exit::Unavailable);
             return Ok(false);
@@ -48,7 +49,7 @@ impl Handler<'_> {
         Ok(news)
     }
 
-    async fn fetch(&mut self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
+    async fn fetch(&self, index: usize, progress: &mut Progress) -> Result<bool, Error> {
         let collector = &self.collectors[index];
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
         let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
@@ -61,7 +62,7 @@ impl Handler<'_> {
         }
         drop_repeated(&mut batch, queue, &progress.taken);
         crash::point("fetched");
-        let admitted = self.ledger.receive(queue, endpoint, &batch, timestamp())?;
+        let admitted = self.ledger.borrow_mut().receive(queue, endpoint, &batch, timestamp())?;
         crash::point("received");
         progress.taken.extend(admitted.new.iter().map(|key| (queue, key.id)));
         for key in &admitted.new {

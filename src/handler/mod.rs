@@ -29,12 +29,15 @@ macro_rules! about_key {
 }
 
 mod fetch;
+mod lanes;
+mod outbox;
 mod recover;
 mod report;
 mod run;
 
 pub use recover::open_ledger;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
@@ -83,8 +86,8 @@ pub struct Handler<'a> {
     pub boot_id: String,
     /// The environment of every command.
     pub environment: BTreeMap<OsString, OsString>,
-    /// The open ledger.
-    pub ledger: Ledger,
+    /// The open ledger: borrowed for one statement at a time, never while anything is waited for.
+    pub ledger: RefCell<Ledger>,
     /// The files of the wake protocol.
     pub wake: &'a WakeFiles,
     /// Held as long as this lives.
@@ -173,7 +176,7 @@ impl Handler<'_> {
     /// the next start to make a new one.
     pub fn give_up(self, err: &Error) {
         if let Error::Ledger(err) = err {
-            if let Err(err) = self.ledger.retire_if_damaged(err, timestamp()) {
+            if let Err(err) = self.ledger.into_inner().retire_if_damaged(err, timestamp()) {
                 tracing::error!("{}", Error::from(err).report());
             }
         }
@@ -223,12 +226,16 @@ impl Handler<'_> {
 
     /// After a fetch that brought nothing, the next notified one starts no sooner than `wake.min_interval` later.
     pub async fn pace(&self) {
-        let Some(last) = self.lock.last_empty_fetch() else { return };
-        // A clock that was set back says nothing.
-        let Ok(since) = now().duration_since(last) else { return };
-        if let Some(rest) = self.settings.wake.min_interval.checked_sub(since) {
+        if let Some(rest) = self.too_soon() {
             tokio::select! { () = sleep(rest) => {}, () = self.stop.asked() => {} }
         }
+    }
+
+    /// How long a notified fetch has to wait still.
+    fn too_soon(&self) -> Option<Duration> {
+        // A clock that was set back says nothing.
+        let since = now().duration_since(self.lock.last_empty_fetch()?).ok()?;
+        self.settings.wake.min_interval.checked_sub(since).filter(|rest| !rest.is_zero())
     }
 
     /// Repeats an exchange a few times while that can help. `None`: told to go before it began.

@@ -33,7 +33,8 @@ impl Handler<'_> {
     /// again; otherwise nobody knows, and it is never run again by itself.
     pub(super) async fn recover(&mut self) -> Result<(), Error> {
         let mut changes = Vec::new();
-        for record in self.ledger.in_state(State::Started)? {
+        let started = self.ledger.borrow().in_state(State::Started)?;
+        for record in started {
             let dir = RunDir::of(self.state, record.key);
             // The claim first: if it is free and there is no record then, there never will be.
             let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
@@ -44,7 +45,7 @@ impl Handler<'_> {
             let trace = if same_boot || claim == Claim::Held { claim.trace() } else { Trace::Nothing };
             let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
             let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
-            let rebooted = booted && record.row.ends_boot();
+            let rebooted = booted && self.permit(&record).ends_boot(&record.row);
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
                 let went_down = rebooted && end.ended.as_ref().is_some_and(Ended::is_told_to_end);
@@ -69,7 +70,7 @@ impl Handler<'_> {
                 }
             }
         }
-        self.ledger.commit(&changes)?;
+        self.ledger.borrow_mut().commit(&changes)?;
         self.sweep()
     }
 
@@ -100,7 +101,7 @@ impl Handler<'_> {
     /// removal of its run.
     fn sweep(&self) -> Result<(), Error> {
         for (key, dir) in run::all(self.state).map_err(Error::Run)? {
-            if self.ledger.is_open(key)? {
+            if self.ledger.borrow().is_open(key)? {
                 continue;
             }
             match dir.claim(&self.boot_id) {

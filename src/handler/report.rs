@@ -107,7 +107,8 @@ impl Handler<'_> {
 
     fn forget(&mut self, clock_is_plausible: bool) -> Result<(), LedgerError> {
         let retention = &self.settings.retention;
-        let expired = if clock_is_plausible { self.ledger.expire(retention, timestamp())? } else { Vec::new() };
+        let expired =
+            if clock_is_plausible { self.ledger.borrow_mut().expire(retention, timestamp())? } else { Vec::new() };
         for key in expired {
             about_key!(
                 error,
@@ -118,12 +119,12 @@ impl Handler<'_> {
             );
             self.forget_run(key);
         }
-        self.ledger.prune(retention, Bounds::default(), timestamp())
+        self.ledger.borrow_mut().prune(retention, Bounds::default(), timestamp())
     }
 
     /// Every result that no collector has accepted yet, in the order of their actions.
     pub(super) fn finished(&self) -> Result<Vec<ActionKey>, Error> {
-        Ok(self.ledger.in_state(State::Finished)?.into_iter().map(|record| record.key).collect())
+        Ok(self.ledger.borrow().in_state(State::Finished)?.into_iter().map(|record| record.key).collect())
     }
 
     pub(super) async fn post(&self, keys: &[ActionKey], progress: &mut Progress) -> Result<Vec<Change>, Error> {
@@ -135,7 +136,7 @@ impl Handler<'_> {
     pub(super) async fn post_in(&self, keys: &[ActionKey], posting: &mut Posting) -> Result<Vec<Change>, Error> {
         let (mut posted, mut call) = (Vec::new(), Call::default());
         for key in keys {
-            let Some((endpoint, Outcome { ret, stdout, stderr, ended_at })) = self.ledger.result(*key)? else {
+            let Some((endpoint, Outcome { ret, stdout, stderr, ended_at })) = self.ledger.borrow().result(*key)? else {
                 continue;
             };
             let Some(collector) = self.collector(key.queue) else {

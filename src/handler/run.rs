@@ -1,17 +1,17 @@
-//! Running: one command after the other, each under its supervisor, each result reported while the next command runs.
+//! One action: from its start to its result, under a supervisor of its own.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Handler, Progress, svcname, timestamp};
-use crate::action::admission::State;
-use crate::action::argv::{Argv, argv};
-use crate::action::limits::GroupLimits;
+use super::outbox::Outbox;
+use super::{Handler, svcname, timestamp};
+use crate::action::argv::Argv;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
+use crate::action::policy::Permit;
 use crate::action::state::Next;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
@@ -23,13 +23,13 @@ use crate::executor::launcher::NotLaunched;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
 use crate::ledger::{Change, Record};
-use crate::telemetry::{log, service};
+use crate::telemetry::log;
 
 /// How often an action whose command cannot be started is tried before that is its result.
 const START_TRIES: u32 = 3;
 
 /// What became of a command while this handler watched.
-enum Ran {
+pub(super) enum Ran {
     /// It ended; the supervisor may wait to hear that the ledger knows.
     Ended(Outcome, Option<Told>),
     /// We had to leave it; it goes on.
@@ -38,72 +38,39 @@ enum Ran {
     NotStarted(String),
 }
 
-/// Changes that wait for the next commit, and who waits for them.
-#[derive(Default)]
-struct Pending {
-    changes: Vec<Change>,
-    told: Vec<Told>,
-    /// Results that may be posted, as they are durable.
-    to_post: Vec<ActionKey>,
+/// An action that starts as soon as the ledger says so.
+pub(super) struct Start {
+    prepared: Prepared,
+    argv: Argv,
+    limits: Limits,
 }
 
-impl Handler<'_> {
-    /// Runs everything that waits, and sees to its end what runs already.
-    pub(super) async fn run_waiting(&mut self, progress: &mut Progress) -> Result<(), Error> {
-        let mut waiting = VecDeque::from(self.ledger.in_state(State::Started)?);
-        if self.can_run() {
-            waiting.extend(self.ledger.in_state(State::Received)?);
-        }
-        // What an earlier run left goes out beside the first command.
-        let mut pending = Pending { to_post: self.finished()?, ..Pending::default() };
-        while let Some(record) = waiting.pop_front() {
-            let new = record.state == State::Received;
-            if self.stop.is_asked() || (new && (progress.boot_ends || self.is_paused(progress)?)) {
-                break;
-            }
-            let running = match self.start(&record, &mut pending).await? {
-                Begun::Running(running) => running,
-                Begun::Over => continue,
-                Begun::GoingDown => {
-                    pending.changes.push(Change::NotStarted(record.key));
-                    progress.boot_ends = true;
-                    continue;
-                }
-                Begun::Failed(reason) => {
-                    self.not_started(&record, reason, &mut pending)?;
-                    continue;
-                }
-            };
-            let to_post = std::mem::take(&mut pending.to_post);
-            let (ran, posted) = tokio::join!(
-                self.see_to_its_end(&record, *running, waiting.len()),
-                self.post_in(&to_post, &mut progress.posting)
-            );
-            progress.done += 1;
-            pending.changes.extend(posted?);
-            match ran? {
-                Ran::Ended(outcome, told) => {
-                    progress.boot_ends |= outcome.ret == 0 && record.row.ends_boot();
-                    pending.changes.push(Change::Finished(record.key, outcome));
-                    pending.told.extend(told);
-                }
-                Ran::Left => break,
-                Ran::NotStarted(reason) => self.not_started(&record, reason, &mut pending)?,
-            }
-        }
-        service::status("");
-        if progress.done > 0 {
-            progress.posting.unreachable.clear(); // it may be back: time has passed
-        }
-        self.commit(&mut pending).map(drop)
-    }
+/// Changes that wait for the next commit, and who waits for them.
+pub(super) struct Pending<'o> {
+    pub(super) changes: Vec<Change>,
+    pub(super) told: Vec<Told>,
+    /// Takes results once they are durable.
+    outbox: &'o Outbox,
+}
 
-    /// Makes what is pending durable, and tells who waits for that. Returns the actions that must not start after all.
-    fn commit(&mut self, pending: &mut Pending) -> Result<Vec<ActionKey>, Error> {
+impl<'o> Pending<'o> {
+    pub(super) fn new(outbox: &'o Outbox) -> Self {
+        Self { changes: Vec::new(), told: Vec::new(), outbox }
+    }
+}
+
+impl<'a> Handler<'a> {
+    /// Makes what is pending durable, and tells who waits for that. What was posted rides along, and does not cause a
+    /// commit of its own. Returns the actions that must not start after all.
+    pub(super) fn commit(&self, pending: &mut Pending<'_>) -> Result<Vec<ActionKey>, Error> {
+        if pending.changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        pending.changes.extend(pending.outbox.take_posted());
         let not_to_start = self.commit_changes(&pending.changes)?;
         for key in pending.changes.drain(..).filter_map(|change| change.finished()) {
             crash::point("finished");
-            pending.to_post.push(key);
+            pending.outbox.put(key);
         }
         for told in pending.told.drain(..) {
             told.recorded();
@@ -114,8 +81,8 @@ impl Handler<'_> {
 
     /// Makes changes durable. What is complete needs its run directory no more. Returns the actions that must not start
     /// after all.
-    pub(super) fn commit_changes(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
-        let not_to_start = self.ledger.commit(changes)?;
+    pub(super) fn commit_changes(&self, changes: &[Change]) -> Result<Vec<ActionKey>, Error> {
+        let not_to_start = self.ledger.borrow_mut().commit(changes)?;
         for key in changes.iter().filter_map(Change::completed) {
             crash::point("reported");
             self.forget_run(key);
@@ -124,72 +91,77 @@ impl Handler<'_> {
         Ok(not_to_start)
     }
 
-    /// Starts an action's command, or attaches to it if it runs already.
-    async fn start(&mut self, record: &Record, pending: &mut Pending) -> Result<Begun, Error> {
+    /// Attaches to a command that runs already.
+    pub(super) fn attach(&self, record: &Record) -> Result<Running, Error> {
         let key = record.key;
-        if record.state == State::Started {
-            let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::Run)?;
-            about_action!(info, record, [], "{key} runs already: {}", self.in_words(record));
-            return Ok(Begun::Running(Box::new(running)));
-        }
+        let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        about_action!(info, record, [], "{key} runs already: {}", self.in_words(record));
+        Ok(running)
+    }
+
+    /// Makes everything ready for an action's command but the ledger. `None`: it is not to run, and has its result.
+    pub(super) async fn make_ready(&self, record: &Record, pending: &mut Pending<'_>) -> Result<Option<Start>, Error> {
+        let key = record.key;
         self.acknowledge_at_start(record).await;
+        let permit = self.permit(record);
         // The run directory may be that of an earlier try, which was cancelled when its command had not begun yet.
         let argv = if RunDir::of(self.state, key).is_cancelled() {
             Err(Ended::Cancelled(None))
         } else {
-            self.argv(record).map_err(Ended::Refused)
+            self.argv(record, &permit).map_err(Ended::Refused)
         };
         let argv = match argv {
             Ok(argv) => argv,
             Err(ended) => {
                 said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
                 pending.changes.push(Change::Finished(key, without_output(&ended)));
-                return Ok(Begun::Over);
+                return Ok(None);
             }
         };
         let prepared = self.prepare(key)?;
         crash::point("claimed");
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
-        if self.commit(pending)?.contains(&key) {
-            drop(prepared);
-            self.forget_run(key);
-            let ended = Ended::Cancelled(None); // meanwhile, by a person: the ledger has the result
-            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-            pending.to_post.push(key);
-            return Ok(Begun::Over);
-        }
-        crash::point("started");
         let execution = &self.settings.execution;
         let limits = Limits {
-            timeout: execution.timeout,
+            timeout: permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout),
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
-            group: GroupLimits::default(),
+            group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
         };
+        Ok(Some(Start { prepared, argv, limits }))
+    }
+
+    /// Starts an action's command. Only after the ledger says "started".
+    pub(super) async fn launch(&self, record: &Record, start: Start) -> Result<Running, NotLaunched> {
+        crash::point("started");
+        let key = record.key;
         about_action!(info, record, [message_id = log::STARTED], "{key} started: {}", self.in_words(record));
-        let launcher = match &self.launcher {
-            Ok(launcher) => launcher,
-            Err(err) => return Ok(Begun::Failed(err.to_string())),
-        };
-        Ok(match prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await {
-            Ok(running) => {
-                crash::point("launched");
-                Begun::Running(Box::new(running))
-            }
-            Err(NotLaunched::GoingDown(why)) => {
-                tracing::info!("the machine goes down, and nothing more is started: {why}");
-                Begun::GoingDown
-            }
-            Err(err) => Begun::Failed(err.to_string()),
-        })
+        let launcher = self.launcher.as_ref().map_err(|err| std::io::Error::other(err.to_string()))?;
+        let Start { prepared, argv, limits } = start;
+        let running = prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await?;
+        crash::point("launched");
+        Ok(running)
+    }
+
+    /// It does not wait any more: a person cancelled it while it was made ready, and the ledger has the result; or a
+    /// newer generation has taken its place.
+    pub(super) fn not_to_start(&self, record: &Record, start: Start, pending: &Pending<'_>) -> Result<(), Error> {
+        drop(start);
+        self.forget_run(record.key);
+        if self.ledger.borrow().result(record.key)?.is_some() {
+            let ended = Ended::Cancelled(None);
+            said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+            pending.outbox.put(record.key);
+        }
+        Ok(())
     }
 
     /// Makes the run directory; if the disk is full, with the room of the reserve: this action may be the one that frees
     /// the disk.
     fn prepare(&self, key: ActionKey) -> Result<Prepared, Error> {
         match Prepared::new(self.state, key, &self.boot_id) {
-            Err(err) if err.kind() == ErrorKind::StorageFull && self.ledger.give_up_reserve() => {
+            Err(err) if err.kind() == ErrorKind::StorageFull && self.ledger.borrow().give_up_reserve() => {
                 Prepared::new(self.state, key, &self.boot_id)
             }
             prepared => prepared,
@@ -197,36 +169,24 @@ impl Handler<'_> {
         .map_err(Error::Run)
     }
 
-    fn argv(&self, record: &Record) -> Result<Argv, String> {
-        let agent = self.agent.as_ref().map_err(ToString::to_string)?;
-        match &record.refused {
-            Some(reason) => Err(reason.clone()),
-            None => argv(&record.row, agent).map_err(|refusal| refusal.to_string()),
-        }
+    /// What the policy says about an action.
+    pub(super) fn permit(&self, record: &Record) -> Permit<'a> {
+        self.settings.policy.judge(&record.row)
     }
 
-    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
-    fn not_started(&mut self, record: &Record, reason: String, pending: &mut Pending) -> Result<(), Error> {
-        let key = record.key;
-        if record.tries + 1 < START_TRIES {
-            pending.changes.push(Change::NotStarted(key));
-            self.commit(pending)?;
-            return Err(Error::Spawn(std::io::Error::other(reason)));
+    fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
+        let agent = self.agent.as_ref().map_err(ToString::to_string)?;
+        match (&record.refused, &permit.command) {
+            (Some(reason), _) => Err(reason.clone()),
+            (None, Err(refusal)) => Err(refusal.to_string()),
+            (None, Ok(command)) => Ok(command.argv(agent)),
         }
-        let ended = Ended::NotExecutable(reason);
-        said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-        pending.changes.push(Change::Finished(key, without_output(&ended)));
-        Ok(())
     }
 
     /// Waits for the end of a command, unless we have to leave it.
-    async fn see_to_its_end(&self, record: &Record, mut running: Running, waiting: usize) -> Result<Ran, Error> {
-        let key = record.key;
+    pub(super) async fn see_to_its_end(&self, record: Rc<Record>, mut running: Running) -> Result<Ran, Error> {
+        let (key, record) = (record.key, &*record);
         let what = self.in_words(record);
-        service::status(&match waiting {
-            0 => format!("running {key} {what}"),
-            _ => format!("running {key} {what} ({waiting} waiting)"),
-        });
         let warn_after = self.settings.execution.warn_after;
         let long_run = async {
             sleep(warn_after).await;
@@ -296,14 +256,17 @@ impl Handler<'_> {
     }
 }
 
-/// What became of the attempt to start an action.
-enum Begun {
-    Running(Box<Running>),
-    /// It is not to run, and has its result.
-    Over,
-    /// The machine goes down before it could start.
-    GoingDown,
-    Failed(String),
+/// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
+pub(super) fn note_not_started(record: &Record, reason: String, pending: &mut Pending<'_>) -> Option<String> {
+    let key = record.key;
+    if record.tries + 1 < START_TRIES {
+        pending.changes.push(Change::NotStarted(key));
+        return Some(reason);
+    }
+    let ended = Ended::NotExecutable(reason);
+    said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+    pending.changes.push(Change::Finished(key, without_output(&ended)));
+    None
 }
 
 /// What a record says.

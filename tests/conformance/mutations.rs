@@ -1,7 +1,7 @@
 //! Answers that nobody recorded: whatever arrives, a decoder answers with rows or with words.
 
 use crate::bytes::{names, read};
-use opensvc_actions::action::argv::{Agent, argv};
+use opensvc_actions::action::argv::{Agent, Command};
 use opensvc_actions::collector::oc3;
 use opensvc_actions::collector::rpc::{json, xml};
 use proptest::prelude::*;
@@ -25,7 +25,9 @@ fn decode(body: &[u8]) {
     ];
     for batch in words {
         match batch {
-            Ok(batch) => batch.actions.iter().for_each(|action| drop(argv(action, &Agent::Om("om".into())))),
+            Ok(batch) => batch.actions.iter().filter_map(|action| Command::read(action).ok()).for_each(|command| {
+                drop(command.argv(&Agent::Om("om".into())));
+            }),
             Err(words) => assert!(words.len() < 2000 && !words.contains('\n'), "{words}"),
         }
     }

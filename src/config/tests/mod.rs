@@ -8,6 +8,7 @@ use super::{ConfigError, Paths, Settings};
 
 mod keywords;
 mod own_settings;
+mod policy;
 
 const UUID: &str = "f0e1d2c3-0000-4000-8000-000000000001";
 

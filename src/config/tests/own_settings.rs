@@ -62,8 +62,7 @@ fn retention_is_a_number_of_days_or_less() {
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     for (text, line, key) in [
-        ("[policy]\ndefault = \"deny\"", 1, "policy"),
-        ("\n[[policy.rule]]\nverdict = \"deny\"", 2, "policy"),
+        ("[[policy.rule]]\nverdict = \"allow\"\nuser = \"backup\"", 3, "policy.rule.user"),
         ("[metrics]\ntextfile = \"/x\"", 1, "metrics"),
         ("[external_actions.\"backup.full\"]\ntimeout = \"1h\"", 1, "external_actions"),
     ] {

@@ -1,0 +1,256 @@
+//! Running: what waits starts as soon as its lane is free (see [`crate::action::lanes`]), everything that runs is seen to
+//! its end, and results go out meanwhile. There is one stream of commits: whoever has to become durable at the same
+//! moment becomes so together.
+
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::outbox::Outbox;
+use super::run::{Pending, Ran, note_not_started};
+use super::{Handler, Progress, now};
+use crate::action::ActionKey;
+use crate::action::admission::State;
+use crate::action::lanes::{Lane, Lanes};
+use crate::error::Error;
+use crate::executor::launch::Running;
+use crate::executor::launcher::NotLaunched;
+use crate::ledger::{Change, Record};
+use crate::telemetry::service;
+
+/// A command that runs, and the wait for its end.
+struct Watch<'a> {
+    lane: Lane,
+    record: Rc<Record>,
+    end: Pin<Box<dyn Future<Output = Result<Ran, Error>> + 'a>>,
+}
+
+/// How often a handler that has room for more looks whether somebody has knocked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What runs and what waits.
+struct Work<'a> {
+    lanes: Lanes<Record>,
+    watches: Vec<Watch<'a>>,
+    /// Everything that was ever lined up here.
+    known: HashSet<ActionKey>,
+    pending: Pending<'a>,
+    /// Something local has failed: nothing new is started, and what runs is seen to its end.
+    failed: Option<Error>,
+}
+
+/// Why running pauses.
+enum Paused {
+    /// Nothing runs any more, and nothing can be started.
+    Over,
+    /// Somebody knocked, and there is room for more.
+    Knocked,
+}
+
+impl Handler<'_> {
+    /// Runs everything that waits, and sees to its end what runs already. Where there is room for more, what is queued
+    /// meanwhile is fetched and lined up too.
+    pub(super) async fn run_waiting(&self, progress: &mut Progress) -> Result<(), Error> {
+        let outbox = Outbox::default();
+        let limit = usize::try_from(self.settings.execution.max_parallel).unwrap_or(usize::MAX);
+        let (lanes, pending) = (Lanes::new(limit), Pending::new(&outbox));
+        let mut work = Work { lanes, watches: Vec::new(), known: HashSet::new(), pending, failed: None };
+        self.attach_all(&mut work)?;
+        let mut mark = None;
+        loop {
+            self.line_up(&mut work)?;
+            // What an earlier run left goes out beside the first command.
+            outbox.open(self.finished()?);
+            let mut posting = std::mem::take(&mut progress.posting);
+            let run = async {
+                let paused = self.run_lanes(progress, &mut work, &mut mark).await;
+                outbox.close();
+                paused
+            };
+            let (paused, posted) = tokio::join!(run, self.post_from(&outbox, &mut posting));
+            progress.posting = posting;
+            let recorded = self.commit_changes(&outbox.take_posted());
+            let paused = paused.and_then(|paused| posted.and(recorded).map(|_| paused));
+            if !matches!(paused, Ok(Paused::Knocked)) {
+                service::status("");
+                if progress.done > 0 {
+                    progress.posting.unreachable.clear(); // it may be back: time has passed
+                }
+                return paused.and(work.failed.map_or(Ok(()), Err));
+            }
+            // The mark stays for the wake protocol, which knows nothing of this fetch.
+            progress.start_afresh();
+            if !self.fetch_all(progress).await? {
+                self.lock.note_empty_fetch(now());
+            }
+        }
+    }
+
+    /// Attaches to everything that runs already, whatever the limit is.
+    fn attach_all<'a>(&'a self, work: &mut Work<'a>) -> Result<(), Error> {
+        let started = self.ledger.borrow().in_state(State::Started)?;
+        for record in started.into_iter().take_while(|_| !self.stop.is_asked()) {
+            let lane = self.permit(&record).lane(&record.row);
+            work.lanes.occupy(lane.clone());
+            let running = self.attach(&record)?;
+            work.watches.push(self.watch(lane, record, running));
+        }
+        Ok(())
+    }
+
+    /// Lines up everything that waits and is not lined up yet.
+    fn line_up(&self, work: &mut Work<'_>) -> Result<(), Error> {
+        if self.can_run() {
+            let received = self.ledger.borrow().in_state(State::Received)?;
+            for record in received.into_iter().filter(|record| work.known.insert(record.key)) {
+                work.lanes.push(self.permit(&record).lane(&record.row), record);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_lanes<'a>(
+        &'a self,
+        progress: &mut Progress,
+        work: &mut Work<'a>,
+        mark: &mut Option<(u64, u64)>,
+    ) -> Result<Paused, Error> {
+        loop {
+            while self.start_some(progress, work).await? {}
+            self.commit(&mut work.pending)?;
+            if work.watches.is_empty() {
+                return Ok(Paused::Over);
+            }
+            self.say_what_runs(work);
+            let may_take_more = self.settings.execution.max_parallel > 1
+                && work.lanes.takes_more()
+                && self.may_start(progress, work)?;
+            tokio::select! {
+                biased;
+                ended = first_to_end(&mut work.watches) => {
+                    for (watch, ran) in ended {
+                        work.lanes.ended(&watch.lane);
+                        progress.done += 1;
+                        self.note_end(&watch.record, ran, progress, work);
+                    }
+                }
+                () = self.knocked(mark), if may_take_more => return Ok(Paused::Knocked),
+            }
+        }
+    }
+
+    /// Waits until somebody has knocked since this was asked last, and a fetch is not too soon.
+    async fn knocked(&self, last: &mut Option<(u64, u64)>) {
+        loop {
+            let mark = self.wake.mark();
+            if mark.is_some() && mark != *last && self.too_soon().is_none() {
+                *last = mark;
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether new actions may start at all.
+    fn may_start(&self, progress: &mut Progress, work: &Work<'_>) -> Result<bool, Error> {
+        Ok(work.failed.is_none() && !self.stop.is_asked() && !progress.boot_ends && !self.is_paused(progress)?)
+    }
+
+    /// Starts what may start now, with one commit for all of it. Tells whether there was anything.
+    async fn start_some<'a>(&'a self, progress: &mut Progress, work: &mut Work<'a>) -> Result<bool, Error> {
+        let mut ready = Vec::new();
+        while work.lanes.has_room() && self.may_start(progress, work)? {
+            let Some((lane, record)) = work.lanes.start_next() else { break };
+            match self.make_ready(&record, &mut work.pending).await? {
+                Some(start) => ready.push((lane, record, start)),
+                None => work.lanes.ended(&lane),
+            }
+        }
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        let not_to_start = self.commit(&mut work.pending)?;
+        for (lane, record, start) in ready {
+            if not_to_start.contains(&record.key) {
+                self.not_to_start(&record, start, &work.pending)?;
+                work.lanes.ended(&lane);
+                continue;
+            }
+            match self.launch(&record, start).await {
+                Ok(running) => work.watches.push(self.watch(lane, record, running)),
+                Err(NotLaunched::GoingDown(why)) => {
+                    tracing::info!("the machine goes down, and nothing more is started: {why}");
+                    work.lanes.ended(&lane);
+                    work.pending.changes.push(Change::NotStarted(record.key));
+                    progress.boot_ends = true;
+                }
+                Err(err) => {
+                    work.lanes.ended(&lane);
+                    work.not_started(&record, err.to_string());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn watch(&self, lane: Lane, record: Record, running: Running) -> Watch<'_> {
+        let record = Rc::new(record);
+        Watch { lane, record: Rc::clone(&record), end: Box::pin(self.see_to_its_end(record, running)) }
+    }
+
+    fn note_end(&self, record: &Record, ran: Result<Ran, Error>, progress: &mut Progress, work: &mut Work<'_>) {
+        match ran {
+            Ok(Ran::Ended(outcome, told)) => {
+                progress.boot_ends |= outcome.ret == 0 && self.permit(record).ends_boot(&record.row);
+                work.pending.changes.push(Change::Finished(record.key, outcome));
+                work.pending.told.extend(told);
+            }
+            Ok(Ran::Left) => {}
+            Ok(Ran::NotStarted(reason)) => work.not_started(record, reason),
+            Err(err) => drop(work.failed.get_or_insert(err)),
+        }
+    }
+
+    fn say_what_runs(&self, work: &Work<'_>) {
+        let what = match &work.watches[..] {
+            [only] => format!("{} {}", only.record.key, self.in_words(&only.record)),
+            several => {
+                let keys: Vec<_> = several.iter().map(|watch| watch.record.key.to_string()).collect();
+                format!("{} actions: {}", keys.len(), keys.join(", "))
+            }
+        };
+        service::status(&match work.lanes.waiting() {
+            0 => format!("running {what}"),
+            waiting => format!("running {what} ({waiting} waiting)"),
+        });
+    }
+}
+
+impl Work<'_> {
+    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
+    fn not_started(&mut self, record: &Record, reason: String) {
+        if let Some(reason) = note_not_started(record, reason, &mut self.pending) {
+            self.failed.get_or_insert(Error::Spawn(std::io::Error::other(reason)));
+        }
+    }
+}
+
+/// Waits until at least one of them has ended, and takes all that have.
+async fn first_to_end<'a>(watches: &mut Vec<Watch<'a>>) -> Vec<(Watch<'a>, Result<Ran, Error>)> {
+    poll_fn(|context| {
+        let (mut ended, mut index) = (Vec::new(), 0);
+        while let Some(watch) = watches.get_mut(index) {
+            match watch.end.as_mut().poll(context) {
+                Poll::Ready(ran) => ended.push((watches.remove(index), ran)),
+                Poll::Pending => index += 1,
+            }
+        }
+        if ended.is_empty() { Poll::Pending } else { Poll::Ready(ended) }
+    })
+    .await
+}
