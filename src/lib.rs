@@ -85,3 +85,4 @@ pub mod handler;
 pub mod ledger;
 pub mod telemetry;
 pub mod wake;
+pub mod zone;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod argv;
+pub mod civil;
 pub mod evidence;
 pub mod limits;
 pub mod name;
@@ -9,6 +10,7 @@ pub mod outcome;
 pub mod output;
 pub mod redact;
 pub mod retry;
+pub mod schedule;
 pub mod state;
 pub mod time;
 pub mod words;
