@@ -5,6 +5,7 @@ pub mod dequeue;
 pub mod history;
 pub mod pause;
 pub mod resume;
+mod scheduled;
 pub mod show;
 pub mod show_config;
 pub mod status;

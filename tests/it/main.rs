@@ -19,6 +19,7 @@ mod operator;
 mod output;
 mod rows;
 mod scenarios;
+mod schedule;
 
 mod settings;
 mod wake;

@@ -23,10 +23,9 @@ impl Schedule {
     /// The earliest moment of a day.
     fn first_of(&self, day: i64, now: Civil, last: Option<Civil>) -> Option<Civil> {
         let date = Date::of_day(day);
-        let (excludes, includes): (Vec<&Entry>, Vec<&Entry>) =
+        let (against, includes): (Vec<&Entry>, Vec<&Entry>) =
             self.entries.iter().filter(|entry| entry.accepts(&date).is_ok()).partition(|entry| entry.exclude);
-        let excluded: Vec<TimeRange> = excludes.into_iter().flat_map(|entry| &entry.ranges).copied().collect();
-        let excluded = merged(&excluded);
+        let excluded = merged(against.into_iter().flat_map(|entry| &entry.ranges));
         let midnight = Civil::of_day(day, 0).nanos();
         let mut first: Option<i64> = None;
         for range in includes.into_iter().flat_map(|entry| &entry.ranges).filter(|range| range.interval != 0) {
@@ -44,8 +43,8 @@ impl Schedule {
 }
 
 /// The seconds of a day that any of these ranges holds: disjoint pieces with gaps between them, in their order.
-fn merged(ranges: &[TimeRange]) -> Vec<(i64, i64)> {
-    let mut pieces: Vec<_> = ranges.iter().flat_map(TimeRange::pieces).collect();
+fn merged<'a>(ranges: impl Iterator<Item = &'a TimeRange>) -> Vec<(i64, i64)> {
+    let mut pieces: Vec<_> = ranges.flat_map(TimeRange::pieces).collect();
     pieces.sort_unstable();
     let mut merged: Vec<(i64, i64)> = Vec::with_capacity(pieces.len());
     for (begin, end) in pieces {
