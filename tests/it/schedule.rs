@@ -30,9 +30,15 @@ fn schedule(world: &World, schedule: &str) {
     world.node.write("etc/node.conf", text);
 }
 
+/// The schedules of these tests are hours away from their edges.
+#[expect(clippy::disallowed_methods, reason = "a node's last run is set relative to now")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A time zone in which it is about half past this hour.
 fn zone(hour: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let utc = i64::try_from(now / 3600 % 24).unwrap();
     // POSIX counts to the west.
     format!("LOC{}", (utc - hour + 36).rem_euclid(24) - 12)
@@ -87,7 +93,7 @@ fn outside_of_the_schedule_a_timer_fetches_nothing_and_posts_what_is_left(dialec
     let left = leftover(&world);
     let fetched = fetches(&world);
     schedule(&world, MORNINGS);
-    set_last_run(&world, SystemTime::now() - Duration::from_secs(86_400));
+    set_last_run(&world, now() - Duration::from_secs(86_400));
     let new = world.enqueue("echo new");
     world.node.handler().env("TZ", zone(18)).run().exits(0);
     assert_eq!(world.result(left).1, "left\n");
@@ -171,12 +177,12 @@ fn the_interval_counts_from_the_last_run_of_a_timer(dialect: Dialect) {
     let screen = ask(&world.node, "status").exits(0).stdout.clone();
     assert!(screen.contains("@1d; last run ") && screen.contains("(in 23 h"), "{screen}");
     // A person does not count.
-    set_last_run(&world, SystemTime::now() - Duration::from_secs(2 * 86_400));
+    set_last_run(&world, now() - Duration::from_secs(2 * 86_400));
     ask(&world.node, "dequeue").exits(0);
     timer(&world, true);
     timer(&world, false);
     // A clock that was set back silences nobody.
-    set_last_run(&world, SystemTime::now() + Duration::from_secs(3600));
+    set_last_run(&world, now() + Duration::from_secs(3600));
     timer(&world, true);
     timer(&world, false);
     world.check();
@@ -187,7 +193,7 @@ fn a_minutely_timer_that_comes_early_keeps_its_turn(dialect: Dialect) {
     let world = World::new(dialect);
     schedule(&world, "@1");
     timer(&world, true);
-    set_last_run(&world, SystemTime::now() - Duration::from_secs(40));
+    set_last_run(&world, now() - Duration::from_secs(40));
     timer(&world, true);
 }
 
