@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
+use crate::action::civil::Civil;
 use crate::action::name::ActionName;
 use crate::action::time::Timestamp;
 use crate::config::duration;
@@ -99,7 +100,7 @@ pub struct History {
     /// Show only those whose result is not 0
     #[arg(long)]
     pub failed: bool,
-    /// Show only those that ended since TIME: 2026-11-21, 2026-11-21T09:00 (UTC), 2026-11-21T09:00+01:00, or 2h ago
+    /// Show only those that ended since TIME: 2026-11-21, 2026-11-21T09:00 (local time), 2026-11-21T09:00+01:00, or 2h ago
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
 }
@@ -137,12 +138,17 @@ pub enum Since {
     Ago(Duration),
     /// Then.
     At(Timestamp),
+    /// When the local clock shows this.
+    Local(Civil),
 }
 
 impl FromStr for Since {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(time) = text.parse() {
+            return Ok(Self::Local(time));
+        }
         if text.contains('-') {
             return text.parse().map(Self::At).map_err(|err| format!("{err}"));
         }

@@ -32,6 +32,7 @@
 //! | [`collector`] | one codec per dialect, over one HTTP client |
 //! | [`executor`] | commands, each under a supervisor that outlives the handler |
 //! | [`ledger`] | what this node knows about its actions, durable |
+//! | [`zone`] | the local time zone, for people and for schedules |
 //! | [`telemetry`] | the log, and what systemd is told |
 //! | [`handler`] | the loop that sequences them |
 //! | [`commands`] | one file per command of the command line |
@@ -39,7 +40,7 @@
 //!
 //! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
 //! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`
-//! only, `rusqlite` in `ledger/` only; processes are started in `executor/` only; the clock is read in `handler`,
+//! only, `rusqlite` in `ledger/` only, `chrono` in `zone.rs` only; processes are started in `executor/` only; the clock is read in `handler`,
 //! `commands` and `executor/supervisor.rs` only and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
 //!
 //! A new dialect is a codec in `collector/` and an arm in `collector/dialect.rs`. A new way to run things is a module in
@@ -85,3 +86,4 @@ pub mod handler;
 pub mod ledger;
 pub mod telemetry;
 pub mod wake;
+pub mod zone;

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error> {
     let global = &cli.global;
     let task = match &cli.command {
-        None => Task::Dequeue { no_wait: false },
+        None => Task::AsStarted,
         Some(Command::Dequeue { no_wait }) => Task::Dequeue { no_wait: *no_wait },
         Some(Command::Report) => Task::Report,
         Some(Command::Status(options)) => return status::run(global, options),

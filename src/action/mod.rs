@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod argv;
+pub mod civil;
 pub mod evidence;
 pub mod glob;
 pub mod lanes;
@@ -12,6 +13,7 @@ pub mod output;
 pub mod policy;
 pub mod redact;
 pub mod retry;
+pub mod schedule;
 pub mod state;
 pub mod time;
 pub mod words;

@@ -98,10 +98,11 @@ impl fmt::Display for Timestamp {
 
 /// A text that is no point in time.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no time; write 2026-11-21, 2026-11-21T09:00 or 2026-11-21T09:00:03+01:00 (without an offset: UTC)")]
-pub struct NoTime(String);
+#[error("{0:?} is no time; write 2026-11-21, 2026-11-21T09:00 or 2026-11-21T09:00:03+01:00")]
+pub struct NoTime(pub(super) String);
 
-/// Reads RFC 3339, of which seconds, time of day and offset may be missing and the `T` be a space.
+/// Reads RFC 3339, of which seconds, time of day and offset (then it is UTC) may be missing and the `T` be a
+/// space.
 impl FromStr for Timestamp {
     type Err = NoTime;
 
@@ -165,7 +166,7 @@ fn number(text: &str, digits: usize) -> Option<i64> {
 }
 
 /// The reverse of [`civil_from_days`].
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(super) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let march_month = (month + 9) % 12;
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -175,7 +176,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// The Gregorian date of a day counted from 1970-01-01, after Howard Hinnant's `civil_from_days`: years start in
 /// March, so that the leap day is a year's last; 400 years (an era) have 146,097 days.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+pub(super) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::action::schedule::Verdict;
 use crate::cli::Global;
 use crate::collector::client::Collector;
-use crate::commands::{load, require_root};
+use crate::commands::scheduled::{self, Standing};
+use crate::commands::{load, now, require_root};
 use crate::config::{Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::launcher::Launcher;
 use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, Progress, open_ledger};
+use crate::ledger::pause::Pause;
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
-use crate::wake::lock::{RunLock, WakeFiles};
+use crate::wake::lock::{Owed, RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
 use crate::wake::protocol::{self, Process, Seen, Step};
 use crate::wake::stop::Stop;
@@ -27,6 +30,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 /// What a handler is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
+    /// What the way of being started asks for.
+    AsStarted,
     /// Fetch, run and report.
     Dequeue {
         /// Do not wait for another handler to end.
@@ -45,7 +50,8 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let wake = require_root().and_then(|()| Ok(WakeFiles::open(&paths.state)?));
     let (rings, stop) = (Rings::marking(wake.as_ref().ok().cloned()), Stop::default());
     let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
-    let follow = activation.terminal && task == Task::Dequeue { no_wait: false };
+    let follow = activation.terminal && matches!(task, Task::AsStarted | Task::Dequeue { no_wait: false });
+    let unasked = task == Task::AsStarted && !activation.terminal && !activation.by_inetd;
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
         Ok(doorbell) => doorbell,
         Err(err) => return fail(&Error::Start(err)),
@@ -54,7 +60,8 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let process = Process::new(protocol::Start { listening, knocked, follow });
     let run = match (&loaded, &wake) {
         (Ok((paths, settings)), Ok(wake)) => {
-            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None })
+            let by_timer = unasked && !knocked;
+            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, by_timer, holder: None })
         }
         (Err(err), _) | (_, Err(err)) => Err(err),
     };
@@ -91,8 +98,13 @@ pub async fn hush(activation: Activation) {
 
 /// Does what it was started for.
 async fn perform(task: Task, process: Process, run: Result<Run<'_>, &Error>, rings: &Rings, stop: &Stop) -> Exit {
-    if let (Task::Report, Ok(run)) = (task, &run) {
-        match run.only_report().await {
+    let reported = match &run {
+        Ok(run) if task == Task::Report => Some(run.only_report().await),
+        Ok(run) if run.by_timer => run.keep_to_schedule().await.transpose(),
+        _ => None,
+    };
+    if let Some(reported) = reported {
+        match reported {
             Ok(Reported::Done(exit)) => return exit,
             Ok(Reported::FetchOwed) => tracing::info!("another start left its work to this one: handling the queue"),
             Err(err) => return fail(&err),
@@ -142,6 +154,8 @@ struct Run<'a> {
     paths: &'a Paths,
     settings: &'a Settings,
     wake: &'a WakeFiles,
+    /// Nobody asked for this run.
+    by_timer: bool,
     /// While this process holds the lock.
     holder: Option<(Handler<'a>, Progress)>,
 }
@@ -151,7 +165,8 @@ impl<'a> Run<'a> {
     async fn perform(&mut self, step: Step, exit: &mut Exit) -> Result<Seen, Error> {
         Ok(match (step, &mut self.holder) {
             (Step::SetMark, _) => {
-                self.wake.set_mark()?;
+                // A notification that comes meanwhile sets its own.
+                self.wake.set_mark_for(if self.by_timer { Owed::BySchedule } else { Owed::ToSomebody })?;
                 self.rings.take();
                 Seen::Done
             }
@@ -228,6 +243,29 @@ impl<'a> Run<'a> {
             lock,
             stop: self.stop,
         })
+    }
+
+    /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it posts results and nothing else; while
+    /// another handler works, that one does so. Whoever comes while this holds the lock relies on it for a fetch.
+    async fn keep_to_schedule(&self) -> Result<Option<Reported>, Error> {
+        let state = &self.paths.state;
+        let standing = Standing::look(self.settings, state, now())?;
+        let denials = match standing.turn() {
+            Verdict::Denied(_) if standing.is_awaited() => return Ok(None),
+            Verdict::Denied(denials) => denials,
+            Verdict::Allowed { .. } => {
+                if Pause::in_force(state, now()).map_err(Error::Pause)?.is_none() {
+                    scheduled::remember(state, now());
+                }
+                return Ok(None);
+            }
+        };
+        let why: Vec<_> = denials.iter().map(ToString::to_string).collect();
+        tracing::debug!("nothing is fetched, by dequeue_actions.schedule: {}", why.join(", "));
+        let Some(lock) = self.wake.try_lock()? else { return Ok(Some(Reported::Done(Exit::Ok))) };
+        let exit = self.handler(lock)?.report().await;
+        let done = self.stop.is_asked() || self.wake.owed() != Some(Owed::ToSomebody);
+        Ok(Some(if done { Reported::Done(exit) } else { Reported::FetchOwed }))
     }
 
     /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock

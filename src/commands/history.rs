@@ -8,6 +8,7 @@ use crate::commands::text::{as_json, in_words, length, table, when};
 use crate::commands::{load, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::ledger::view::{Entry, View, Wanted};
+use crate::zone;
 
 /// Prints one line for each action; with `--json` one document for each line.
 ///
@@ -18,6 +19,7 @@ pub fn run(global: &Global, options: &History) -> Result<Exit, Error> {
     let since = options.since.map(|since| match since {
         Since::Ago(duration) => now().minus(duration),
         Since::At(time) => time,
+        Since::Local(time) => zone::moment(time),
     });
     let wanted = Wanted { limit: options.limit, failed: options.failed, since };
     let view = View::open(&paths(global).state)?;

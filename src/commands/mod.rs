@@ -6,6 +6,7 @@ pub mod history;
 pub mod pause;
 pub mod plan;
 pub mod resume;
+mod scheduled;
 pub mod show;
 pub mod show_config;
 pub mod status;

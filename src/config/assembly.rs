@@ -10,9 +10,10 @@ use super::references::References;
 use super::url::shown;
 use super::{
     Ack, ConfigError, Execution, Format, Launcher, Log, Origin, Paths, Proxy, QueueSettings, Retention, Secret,
-    Settings, Tls, Wake,
+    Settings, TimerSchedule, Tls, Wake,
 };
 use crate::action::Queue;
+use crate::action::schedule::Schedule;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +39,7 @@ impl Sources<'_> {
     pub(super) fn settings(&self) -> Result<Settings, ConfigError> {
         let mut notes = Notes::default();
         let queues = self.queues(&mut notes)?;
+        let schedule = self.schedule(&queues[0].node, &mut notes)?;
         let from = &self.fragments;
         let environment = from.environment.iter().map(|(name, value)| {
             (name.clone(), notes.value(&format!("execution.environment.{name}"), Some(value), String::new()))
@@ -47,6 +49,7 @@ impl Sources<'_> {
         Ok(Settings {
             queues,
             policy: from.policy.policy(launcher, &mut notes)?,
+            schedule,
             wake: Wake {
                 allow: notes.value("wake.allow", from.allow.as_ref(), Vec::new()),
                 min_interval: notes.value("wake.min_interval", from.min_interval.as_ref(), MIN_INTERVAL),
@@ -184,6 +187,22 @@ impl Sources<'_> {
             return Ok(Some((key, keyword.with(endpoint))));
         }
         Ok(None)
+    }
+
+    /// `dequeue_actions.schedule`, as the 2.x agent reads it. Set and empty is never; not set is always.
+    fn schedule(&self, node: &str, notes: &mut Notes) -> Result<Option<TimerSchedule>, ConfigError> {
+        const KEY: &str = "dequeue_actions.schedule";
+        let document = &self.keywords.merged_v2;
+        let Some(keyword) = document.get("dequeue_actions", "schedule") else { return Ok(None) };
+        let references = References { document, node, env: self.env };
+        let value = references.expand(&keyword.value).map_err(|reason| keyword.error(KEY, reason))?;
+        let (schedule, left_out) = Schedule::parse(&value);
+        for invalid in &left_out {
+            notes.warn(keyword, &format!("{KEY}: left out: {invalid}"));
+        }
+        notes.origin(KEY, keyword);
+        let text = value.split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok(Some(TimerSchedule { text, schedule, left_out }))
     }
 
     /// A keyword of `[node]` with its references replaced; `None` if it is not set or empty.

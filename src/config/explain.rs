@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::duration::show;
 use super::secret::REDACTED;
-use super::{Ack, Explained, Format, Launcher, Proxy, Settings, policy, size};
+use super::{Ack, Explained, Format, Launcher, Proxy, Settings, TimerSchedule, policy, size};
 use crate::action::Queue;
 
 /// Parts of a variable's name that make its value a secret.
@@ -45,6 +45,7 @@ impl Settings {
                 add("collector.rpc.format".to_owned(), settings.format.to_string());
             }
         }
+        add("dequeue_actions.schedule".to_owned(), self.schedule.as_ref().map_or("always".to_owned(), schedule));
         let allow = if self.wake.allow.is_empty() { "all".to_owned() } else { list(&self.wake.allow) };
         add("wake.allow".to_owned(), allow);
         add("wake.min_interval".to_owned(), show(self.wake.min_interval));
@@ -69,6 +70,13 @@ impl Settings {
         add("log.redact".to_owned(), list(&self.log.redact));
         rows
     }
+}
+
+/// The schedule as it is written, and what of it does not count.
+fn schedule(schedule: &TimerSchedule) -> String {
+    let text = if schedule.text.is_empty() { "never" } else { &schedule.text };
+    let left_out = schedule.left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if left_out.is_empty() { text.to_owned() } else { format!("{text} (left out: {left_out})") }
 }
 
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {

@@ -32,8 +32,8 @@ pub use network::Network;
 pub use paths::Paths;
 pub use secret::Secret;
 pub use settings::{
-    Ack, Execution, Explained, Format, Launcher, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings, Tls,
-    Wake,
+    Ack, Execution, Explained, Format, Launcher, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings,
+    TimerSchedule, Tls, Wake,
 };
 
 #[cfg(test)]

@@ -11,12 +11,15 @@ use super::keywords::Keywords;
 use super::{ConfigError, Network, Paths, Secret};
 use crate::action::Queue;
 use crate::action::policy::Policy;
+use crate::action::schedule::{Invalid, Schedule};
 
 /// Every setting of the program, validated and complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The queues to poll, in this order; never empty.
     pub queues: Vec<QueueSettings>,
+    /// When a timer's run may fetch: `dequeue_actions.schedule`; `None`: always.
+    pub schedule: Option<TimerSchedule>,
     /// What counts as a notification.
     pub wake: Wake,
     /// How commands run.
@@ -31,6 +34,17 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// Where the values come from, for [`Settings::explain`].
     pub origins: Origins,
+}
+
+/// When a timer's run may fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerSchedule {
+    /// As it is written, references replaced, on one line.
+    pub text: String,
+    /// What it means.
+    pub schedule: Schedule,
+    /// What was left out of it.
+    pub left_out: Vec<Invalid>,
 }
 
 /// One queue at one collector.

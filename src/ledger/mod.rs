@@ -24,6 +24,7 @@ pub mod orders;
 pub mod pause;
 mod reserve;
 pub mod retention;
+pub mod scheduled;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,18 @@ pub enum LockError {
     },
 }
 
+/// What a timer's run writes into the mark; whoever else sets it writes a line end.
+const BY_SCHEDULE: u8 = b's';
+
+/// Who waits for a fetch that has not succeeded yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Nobody but the schedule: a timer's run could not fetch.
+    BySchedule,
+    /// A notification, or a person.
+    ToSomebody,
+}
+
 /// The mark and the lock of one node.
 #[derive(Clone, Debug)]
 pub struct WakeFiles {
@@ -51,11 +63,17 @@ impl WakeFiles {
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(failed(io::Error::other("others than its owner, root, can write it")));
         }
-        let lock = state.join("lock");
-        if !lock.exists() {
+        let files = Self::in_state(state);
+        if !files.lock.exists() {
             sync_names(state);
         }
-        Ok(Self { mark: state.join("wake"), owed: state.join("wake.owed"), lock })
+        Ok(files)
+    }
+
+    /// The same for one who only looks: nothing is made.
+    #[must_use]
+    pub fn in_state(state: &Path) -> Self {
+        Self { mark: state.join("wake"), owed: state.join("wake.owed"), lock: state.join("lock") }
     }
 
     /// Says that a fetch has to begin after now.
@@ -63,11 +81,27 @@ impl WakeFiles {
     /// # Errors
     /// When the file cannot be made.
     pub fn set_mark(&self) -> Result<(), LockError> {
+        self.mark_with(b'\n')
+    }
+
+    /// The same, and says who waits for it. The run of a timer does not make forget who waits already: taking the mark
+    /// forgets what was owed before.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn set_mark_for(&self, whom: Owed) -> Result<(), LockError> {
+        match whom {
+            Owed::BySchedule if self.owed() != Some(Owed::ToSomebody) => self.mark_with(BY_SCHEDULE),
+            _ => self.set_mark(),
+        }
+    }
+
+    fn mark_with(&self, byte: u8) -> Result<(), LockError> {
         match OpenOptions::new().append(true).create(true).mode(0o600).open(&self.mark) {
             Ok(mut mark) => {
                 // It grows, so that a mark that was set again can be told from one that was there: see `mark`. That it
                 // is there says everything else, and a full disk must not keep a handler from starting.
-                let _ = mark.write_all(b"\n");
+                let _ = mark.write_all(&[byte]);
                 Ok(())
             }
             Err(source) => Err(LockError::File { path: self.mark.clone(), source }),
@@ -113,10 +147,19 @@ impl WakeFiles {
         self.mark.exists()
     }
 
-    /// Whether somebody wanted a fetch and none has succeeded since: the mark is set, or a fetch is owed.
+    /// Whether a fetch was wanted and none has succeeded since, and who wanted it: the mark is set, or one is owed.
     #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.is_marked() || self.owed.exists()
+    pub fn owed(&self) -> Option<Owed> {
+        let who = |path: &Path| match fs::read(path) {
+            Ok(marks) if !marks.is_empty() && marks.iter().all(|mark| *mark == BY_SCHEDULE) => Some(Owed::BySchedule),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+            // On a full disk a mark may be empty.
+            _ => Some(Owed::ToSomebody),
+        };
+        match (who(&self.mark), who(&self.owed)) {
+            (Some(Owed::ToSomebody), _) | (_, Some(Owed::ToSomebody)) => Some(Owed::ToSomebody),
+            (mark, owed) => mark.or(owed),
+        }
     }
 
     /// Tries to become the one handler. `None`: another one works.

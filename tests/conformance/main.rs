@@ -7,3 +7,4 @@ mod bytes;
 mod mutations;
 mod oc3;
 mod rpc;
+mod schedule;

@@ -65,6 +65,11 @@ fn only_the_ledger_names_the_database() {
 }
 
 #[test]
+fn only_the_zone_names_the_time_library() {
+    assert_only_in(&["chrono::"], &["zone.rs"]);
+}
+
+#[test]
 fn only_the_executor_starts_processes() {
     assert_only_in(&["process::Command", "Command::new("], &["executor/"]);
 }
@@ -96,6 +101,7 @@ fn pure_modules_do_not_touch_the_world() {
         "crate::telemetry",
         "crate::handler",
         "crate::commands",
+        "crate::zone",
         "tracing",
     ];
     for (file, lines) in sources() {

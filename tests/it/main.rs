@@ -22,6 +22,8 @@ mod plan;
 mod policy;
 mod rows;
 mod scenarios;
+mod schedule;
+
 mod settings;
 mod test_collector;
 mod trees;

@@ -154,3 +154,33 @@ fn references_see_the_node_the_files_and_the_environment() {
     node.env.push(("COLL", "c"));
     assert_eq!(urls(&node)[0], "https://c/n1/feeder");
 }
+
+#[test]
+fn the_schedule_is_read_as_the_2x_agent_reads_it() {
+    let with = |lines: &str| Node::new(&format!("collector = c\n{lines}"));
+    let node = with("[dequeue_actions]\nschedule = {env.when} mon\n[env]\nwhen = 09:00-10:00@5")
+        .file("etc/cluster.conf", "[dequeue_actions]\nschedule = @1\n");
+    let settings = node.load();
+    let schedule = settings.schedule.as_ref().unwrap();
+    assert_eq!((schedule.text.as_str(), &schedule.left_out[..]), ("09:00-10:00@5 mon", &[][..]));
+    let row = |settings: &Settings| {
+        let row = settings.explain().into_iter().find(|row| row.key == "dequeue_actions.schedule").unwrap();
+        (row.value, node.strip(&row.origin.to_string()))
+    };
+    assert_eq!(row(&settings), ("09:00-10:00@5 mon".to_owned(), "node.conf:5".to_owned()));
+    // Not set: always. Set, and be it to nothing: as it says.
+    assert_eq!(with("").load().schedule, None);
+    assert_eq!(row(&with("").load()).0, "always");
+    for never in ["", "@0", "null", "[]"] {
+        let settings = with(&format!("[dequeue_actions]\nschedule = {never}")).load();
+        assert!(settings.schedule.unwrap().schedule.is_never() && settings.warnings.is_empty(), "{never}");
+    }
+    // No comment behind a value, and values over several lines.
+    assert_eq!(with("[dequeue_actions]\nschedule = @1 # often").load().schedule.unwrap().left_out.len(), 1);
+    let settings = with("[dequeue_actions]\nschedule = [\"@1\",\n  \"! bad\",\n  \"*\"]").load();
+    let [warning] = &settings.warnings[..] else { panic!("{:?}", settings.warnings) };
+    assert!(node.strip(warning).ends_with(": dequeue_actions.schedule: left out: \"! bad\": \"bad\" is no time of day: it is written 09:00 or 09:00:30"), "{warning}");
+    assert!(row(&settings).0.starts_with("[\"@1\", \"! bad\", \"*\"] (left out: \"! bad\": "), "{:?}", row(&settings));
+    let error = with("[dequeue_actions]\nschedule = {nothing.here}").error();
+    assert!(error.starts_with("node.conf:5: dequeue_actions.schedule: "), "{error}");
+}
