@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::credential;
 use super::endpoint::{self, Endpoint};
 use super::fragments::{Fragments, wrong_node_name};
 use super::keywords::{Document, Keywords, Located};
@@ -207,6 +208,9 @@ impl Sources<'_> {
     }
 
     fn uuid(&self, queue: Queue, node: &str) -> Result<Located<Secret>, ConfigError> {
+        if let Some(uuid) = credential::uuid(self.env)? {
+            return Ok(uuid);
+        }
         let document = match queue {
             Queue::Oc3 => &self.keywords.node_v3,
             Queue::Rpc => &self.keywords.merged_v3,
@@ -215,10 +219,6 @@ impl Sources<'_> {
             return Err(ConfigError::NotRegistered { node_conf: self.paths.node_conf.clone() });
         };
         let place = keyword.with(());
-        let uuid = Secret::from(keyword.value);
-        if uuid.expose().chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(place.error("node.uuid", "it holds a blank or a control character"));
-        }
-        Ok(place.with(uuid))
+        credential::checked(place.with(Secret::from(keyword.value)), "node.uuid")
     }
 }

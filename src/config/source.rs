@@ -10,6 +10,9 @@ use super::ConfigError;
 /// More than anybody writes by hand, and little enough to hold in memory.
 const MAX_SIZE: u64 = 8 * 1024 * 1024;
 
+/// As many symbolic links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
 /// Reads a file if it exists. A dangling symbolic link is a mistake, not a missing file.
 pub(super) fn read_if_exists(path: &Path) -> Result<Option<String>, ConfigError> {
     match fs::symlink_metadata(path) {
@@ -19,8 +22,8 @@ pub(super) fn read_if_exists(path: &Path) -> Result<Option<String>, ConfigError>
     }
 }
 
-/// Reads a file that must exist, be UTF-8, and be safe from anybody but root: the file that a symbolic link leads to, its
-/// directory, and the directory of the link.
+/// Reads a file that must exist, be UTF-8, and be safe from anybody but root: the file, its directory, and the directory of
+/// each symbolic link that leads to it.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     let cannot_read = |source| ConfigError::Read { path: path.to_owned(), source };
     let refused = |reason: String| ConfigError::File { path: path.to_owned(), reason };
@@ -49,11 +52,18 @@ pub(super) fn line_at(text: &[u8], offset: usize) -> usize {
     text[..offset.min(text.len())].split(|byte| *byte == b'\n').count()
 }
 
-/// The directory that the path names, and that of the file behind it.
+/// The directory that the path names, that of each link on the way, and that of the file.
 fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let named = std::path::absolute(path)?;
-    let real = fs::canonicalize(path)?;
-    let mut directories: Vec<_> = [named.parent(), real.parent()].into_iter().flatten().map(Path::to_owned).collect();
+    let mut directories = Vec::new();
+    let mut at = std::path::absolute(path)?;
+    for _ in 0..MAX_LINKS {
+        let Some(directory) = at.parent().map(Path::to_owned) else { break };
+        let Ok(target) = fs::read_link(&at) else { break };
+        at = directory.join(target);
+        directories.push(directory);
+    }
+    directories.extend(at.parent().map(Path::to_owned));
+    directories.extend(fs::canonicalize(path)?.parent().map(Path::to_owned));
     directories.dedup();
     Ok(directories)
 }
@@ -150,6 +160,22 @@ mod tests {
         chmod(file.parent().unwrap(), 0o755);
         chmod(&etc, 0o777);
         assert!(refusal(&link).contains("/etc "));
+    }
+
+    #[test]
+    fn the_directory_of_every_link_on_the_way_counts() {
+        let (root, file) = fixture();
+        let [first, second] = ["first", "second"].map(|name| root.path().join(name));
+        for directory in [&first, &second] {
+            fs::create_dir(directory).unwrap();
+            chmod(directory, 0o755);
+        }
+        symlink(&file, second.join("link")).unwrap();
+        symlink("../second/link", first.join("link")).unwrap();
+        let link = first.join("link");
+        assert_eq!(read(&link).unwrap(), "text");
+        chmod(&second, 0o777);
+        assert!(refusal(&link).contains("second "), "{}", refusal(&link));
     }
 
     #[test]

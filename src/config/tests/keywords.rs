@@ -154,3 +154,18 @@ fn references_see_the_node_the_files_and_the_environment() {
     node.env.push(("COLL", "c"));
     assert_eq!(urls(&node)[0], "https://c/n1/feeder");
 }
+
+#[test]
+fn a_text_that_is_not_utf8_names_its_line_even_in_a_comment() {
+    let node = Node::new("collector = c");
+    std::fs::write(node.root.path().join("etc/node.conf"), b"[node]\ncollector = c\n# \xff\n").unwrap();
+    assert_eq!(node.error(), "node.conf:3: not valid UTF-8");
+    let node = Node::new("collector = c").file("etc/cluster.conf", "\u{feff}[node]\n");
+    assert!(node.error().starts_with("cluster.conf:1: the file begins with a byte order mark"), "{}", node.error());
+}
+
+#[test]
+fn an_endless_address_is_refused_and_cut_where_it_is_shown() {
+    let error = Node::new(&format!("collector = https://c/{}", "x".repeat(4096))).error();
+    assert!(error.ends_with("\" is not usable: it is longer than 2048 bytes") && error.len() < 500, "{error}");
+}

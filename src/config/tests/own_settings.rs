@@ -101,6 +101,10 @@ fn wrong_values_name_file_line_and_key() {
         ("[execution]\nom = \"./om\"", "2: execution.om: \"./om\" is neither a name"),
         ("[execution.environment]\nA = 1", "2: execution.environment.A: expected a string, not an integer"),
         ("[execution.environment]\n\"A=B\" = \"1\"", "2: execution.environment.A=B: this is not the name"),
+        (
+            "[execution.environment]\nCREDENTIALS_DIRECTORY = \"/\"",
+            "2: execution.environment.CREDENTIALS_DIRECTORY: this",
+        ),
         ("[execution.environment]\nLISTEN_FDS = \"1\"", "2: execution.environment.LISTEN_FDS: this variable belongs"),
         ("[execution]\nmax_parallel = 0", "2: execution.max_parallel: 0 is out of range; it must be from 1 to 64"),
         ("[execution]\nmax_parallel = \"2\"", "2: execution.max_parallel: expected a whole number, not a string"),
@@ -138,7 +142,9 @@ fn wrong_values_name_file_line_and_key() {
 
 #[test]
 fn a_settings_file_that_others_can_write_is_refused() {
-    for name in ["etc/actions.toml", "etc/actions.d/1.toml", "etc/node.conf", "etc/cluster.conf", "etc"] {
+    for name in
+        ["etc/actions.toml", "etc/actions.d/1.toml", "etc/actions.d", "etc/node.conf", "etc/cluster.conf", "etc"]
+    {
         let node = Node::new("collector = c").toml("").file("etc/actions.d/1.toml", "").file("etc/cluster.conf", "");
         node.load();
         fs::set_permissions(node.root.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
