@@ -325,6 +325,12 @@ fn in_words(problem: &CertificateError) -> String {
         CertificateError::UnknownIssuer => "the collector's certificate is signed by nobody that this machine trusts \
              (collector.ca_file names a certificate authority to trust)"
             .to_owned(),
+        // An authority that was made anew under its old name: this machine has the old one.
+        CertificateError::BadSignature => {
+            "the collector's certificate is not signed by the authority that this machine \
+             trusts under that name (was it made anew? collector.ca_file names a certificate authority to trust)"
+                .to_owned()
+        }
         CertificateError::Revoked => "the collector's certificate was revoked".to_owned(),
         other => format!("the collector's certificate is not good: {other}"),
     }

@@ -57,13 +57,16 @@ fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut directories = Vec::new();
     let mut at = std::path::absolute(path)?;
     for _ in 0..MAX_LINKS {
-        let Some(directory) = at.parent().map(Path::to_owned) else { break };
-        let Ok(target) = fs::read_link(&at) else { break };
-        at = directory.join(target);
+        let Some(directory) = at.parent().map(fs::canonicalize).transpose()? else { break };
+        let link = fs::read_link(&at);
+        if let Ok(target) = &link {
+            at = directory.join(target);
+        }
         directories.push(directory);
+        if link.is_err() {
+            break; // the file itself
+        }
     }
-    directories.extend(at.parent().map(Path::to_owned));
-    directories.extend(fs::canonicalize(path)?.parent().map(Path::to_owned));
     directories.dedup();
     Ok(directories)
 }

@@ -5,5 +5,6 @@
 
 mod ansi;
 mod node_conf;
+mod node_conf_files;
 mod python;
 mod words;

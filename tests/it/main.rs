@@ -17,8 +17,10 @@ mod losses;
 mod main_path;
 mod operator;
 mod output;
+mod queues;
 mod rows;
 mod scenarios;
 
 mod settings;
+mod tls;
 mod wake;
