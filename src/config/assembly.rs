@@ -125,6 +125,7 @@ impl Sources<'_> {
             }
             notes.warn(&endpoint, &format!("node.{key}: to {url} the node's secret travels unencrypted"));
         }
+        let (exposed, plain) = (endpoint.value.exposed, endpoint.value.url.starts_with("http://"));
         let name = |key: &str| format!("collector.{queue}.{key}");
         notes.origins.insert(name("node"), node_origin);
         notes.origin(&name("base_url"), &endpoint);
@@ -140,7 +141,13 @@ impl Sources<'_> {
                 ca_file: overrides.file("ca_file", |f| &f.ca_file, notes)?,
                 client_identity: overrides.client_identity(notes)?,
             },
-            proxy: overrides.value("proxy", |f| &f.proxy, Proxy::Environment, notes),
+            proxy: match overrides.value("proxy", |f| &f.proxy, Proxy::Environment, notes) {
+                // HTTPS_PROXY is not about plain http, and a proxy elsewhere cannot reach a collector on this machine:
+                // it would only be told the node's secret.
+                Proxy::Environment if plain => Proxy::Never,
+                Proxy::Url(_) if plain && !exposed => Proxy::Never,
+                proxy => proxy,
+            },
             connect_timeout: overrides.value("connect_timeout", |f| &f.connect_timeout, CONNECT_TIMEOUT, notes),
             request_timeout: overrides.value("request_timeout", |f| &f.request_timeout, REQUEST_TIMEOUT, notes),
             ack: overrides.value("ack", |f| &f.ack, Ack::default(), notes),

@@ -415,7 +415,10 @@ fn a_connection_that_is_not_made_is_given_up_after_connect_timeout(dialect: Dial
     node.write("etc/node.conf", format!("[node]\n{} = {url}\nuuid = {UUID}\n", keyword(dialect)));
     let ca = World::new(dialect).collector.ca_pem().unwrap().to_owned();
     let ca = node.write("etc/ca.pem", ca);
-    node.configure(&format!("[collector]\nca_file = {ca:?}\nconnect_timeout = \"50ms\"\nrequest_timeout = \"1h\"\n"));
+    node.configure(&format!(
+        "[collector]\nca_file = \"{}\"\nconnect_timeout = \"50ms\"\nrequest_timeout = \"1h\"\n",
+        ca.display()
+    ));
     node.run().exits(75).says("cannot connect").says(&url);
 }
 
@@ -423,7 +426,7 @@ both!(the_program_and_what_is_hidden_and_mentioned_are_settings);
 fn the_program_and_what_is_hidden_and_mentioned_are_settings(dialect: Dialect) {
     let world = World::new(dialect);
     let mut gate = world.node.gate("gate");
-    let agent = world.node.path("bin/other");
+    let agent = world.node.path("bin/other").display().to_string();
     std::fs::rename(world.node.path("bin/om"), &agent).unwrap();
     world
         .node
@@ -483,4 +486,21 @@ fn settings_behind_links_are_as_safe_as_every_directory_on_the_way(dialect: Dial
     }
     assert_eq!(world.collector.count(Call::Fetch), fetches);
     world.run().exits(0);
+}
+
+both!(what_is_said_to_this_machine_in_plain_http_goes_through_no_proxy);
+fn what_is_said_to_this_machine_in_plain_http_goes_through_no_proxy(dialect: Dialect) {
+    let world = World::at(Collector::plain(), dialect);
+    let (url, asked) = proxy();
+    for settings in [String::new(), format!("[collector]\nproxy = {url:?}\n")] {
+        world.node.configure(&settings);
+        let id = world.enqueue("echo done");
+        let handler = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"]
+            .into_iter()
+            .fold(world.node.handler(), |handler, name| handler.env(name, &url));
+        handler.run().exits(0);
+        assert_eq!(world.result(id).1, "done\n");
+    }
+    assert_eq!(asked.try_recv().ok(), None, "the node's secret left the machine");
+    world.check();
 }

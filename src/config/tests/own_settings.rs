@@ -184,6 +184,37 @@ fn explain_names_origins_and_shows_no_secret() {
 }
 
 #[test]
+fn what_commands_get_is_bounded() {
+    let variables = |count: usize| {
+        let lines: String = (0..count).map(|number| format!("V{number} = \"x\"\n")).collect();
+        format!("[execution.environment]\n{lines}")
+    };
+    let node = Node::new("collector = c").toml(&variables(64));
+    assert_eq!(node.load().execution.environment.len(), 64);
+    let replaced = node.file("etc/actions.d/1.toml", "execution.environment.V1 = \"y\"\n");
+    assert_eq!(replaced.load().execution.environment["V1"], "y");
+    assert!(toml_error(&variables(65)).ends_with(": execution.environment: there are more than 64 variables"));
+    let long = format!("execution.environment.A = \"{}\"\n", "x".repeat((16 << 10) + 1));
+    assert_eq!(toml_error(&long), "actions.toml:1: execution.environment.A: a value cannot be longer than 16 KiB");
+}
+
+#[test]
+fn plain_http_is_spoken_through_a_proxy_only_where_the_site_says_so_and_not_to_this_machine() {
+    let proxy = "[collector]\nproxy = \"http://p\"\n";
+    for (url, toml, expected) in [
+        ("http://127.0.0.1", "", Proxy::Never),
+        ("http://127.0.0.1", proxy, Proxy::Never),
+        ("http://c", "", Proxy::Never),
+        ("http://c", proxy, Proxy::Url("http://p".to_owned())),
+        ("https://127.0.0.1", "", Proxy::Environment),
+        ("https://c", proxy, Proxy::Url("http://p".to_owned())),
+    ] {
+        let node = Node::new(&format!("collector = {url}\ndbinsecure = true")).toml(toml);
+        assert_eq!(node.load().queues[0].proxy, expected, "{url}, {toml:?}");
+    }
+}
+
+#[test]
 fn an_unusable_host_name_is_an_error_unless_the_node_is_named() {
     let node = Node::new("collector = c").toml("[collector]\nnode = \"n1\"\n");
     let paths = Paths::resolve(Some(node.root.path()), &|_| None);
