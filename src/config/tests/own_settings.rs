@@ -186,8 +186,8 @@ fn explain_names_origins_and_shows_no_secret() {
 #[test]
 fn what_commands_get_is_bounded() {
     let variables = |count: usize| {
-        let lines: String = (0..count).map(|number| format!("V{number} = \"x\"\n")).collect();
-        format!("[execution.environment]\n{lines}")
+        let lines: Vec<_> = (0..count).map(|number| format!("V{number} = \"x\"")).collect();
+        format!("[execution.environment]\n{}\n", lines.join("\n"))
     };
     let node = Node::new("collector = c").toml(&variables(64));
     assert_eq!(node.load().execution.environment.len(), 64);
