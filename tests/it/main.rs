@@ -17,6 +17,7 @@ mod losses;
 mod main_path;
 mod operator;
 mod output;
+mod proxy;
 mod queues;
 mod rows;
 mod scenarios;

@@ -328,3 +328,53 @@ fn each_queue_has_its_own_name_and_trust() {
     let shown = both.operator(&["show-config"]);
     assert_eq!(shown.exits(0).stdout.matches(UUID).count(), 0);
 }
+
+#[test]
+fn each_queue_is_acknowledged_as_its_own_table_says() {
+    let both = Both::new();
+    let mut gate = both.node.gate("gate");
+    both.node.configure("[collector.rpc]\nack = \"started\"\n");
+    for dialect in Dialect::BOTH {
+        both.enqueue(dialect, 1, "wait gate");
+        both.enqueue(dialect, 700, "echo done");
+    }
+    let handler = both.node.handler().start();
+    both.node.wait_for_mark("start");
+    let status = |dialect: Dialect| both.of(dialect).row(700).status;
+    assert_eq!((status(Dialect::Oc3), status(Dialect::Rpc)), ('R', 'S'));
+    gate.open();
+    handler.wait().exits(0);
+    both.check();
+}
+
+#[test]
+fn output_that_stays_here_is_kept_for_each_queue() {
+    let both = Both::new();
+    for (dialect, letter) in [(Dialect::Oc3, "o"), (Dialect::Rpc, "r")] {
+        both.enqueue(dialect, 700, &format!("echo {}", letter.repeat(100_000)));
+    }
+    both.node.run().exits(0);
+    for (dialect, letter) in [(Dialect::Oc3, "o"), (Dialect::Rpc, "r")] {
+        let shown = both.operator(&["show", &format!("{}:700", dialect.name()), "--stdout"]);
+        assert!(shown.exits(0).stdout == format!("{}\n", letter.repeat(100_000)), "{dialect:?}");
+    }
+    both.check();
+}
+
+both!(a_list_of_queues_leaves_the_others_alone);
+fn a_list_of_queues_leaves_the_others_alone(dialect: Dialect) {
+    let both = Both::new();
+    for dialect in Dialect::BOTH {
+        both.enqueue(dialect, 700, "echo done");
+    }
+    both.node.configure(&format!("queues = [{:?}]\n", dialect.name()));
+    both.of(other(dialect)).down(); // nobody minds
+    both.node.run().exits(0);
+    assert_eq!(both.result(dialect, 700), (0, "done\n".to_owned()));
+    assert_eq!(both.of(other(dialect)).count(Call::Fetch), 0);
+    both.of(other(dialect)).up();
+    both.node.configure("queues = \"auto\"\n");
+    both.node.run().exits(0);
+    assert_eq!(both.result(other(dialect), 700), (0, "done\n".to_owned()));
+    both.check();
+}
