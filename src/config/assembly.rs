@@ -197,6 +197,9 @@ impl Sources<'_> {
         let Some(keyword) = document.get("node", key) else {
             return Ok(None);
         };
+        if keyword.value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(keyword.error(format!("node.{key}"), "it is not valid UTF-8"));
+        }
         let references = References { document, node, env: self.env };
         let value = references.expand(&keyword.value).map_err(|reason| keyword.error(format!("node.{key}"), reason))?;
         Ok(Some(keyword.with(value)).filter(|keyword| !keyword.value.is_empty()))

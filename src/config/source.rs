@@ -15,16 +15,25 @@ const MAX_LINKS: usize = 40;
 
 /// Reads a file if it exists. A dangling symbolic link is a mistake, not a missing file.
 pub(super) fn read_if_exists(path: &Path) -> Result<Option<String>, ConfigError> {
+    bytes_if_exist(path)?.map(|bytes| text(path, bytes)).transpose()
+}
+
+/// The same, whatever the bytes are.
+pub(super) fn bytes_if_exist(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
-        Ok(_) => read(path).map(Some),
+        Ok(_) => bytes(path).map(Some),
     }
 }
 
 /// Reads a file that must exist, be UTF-8, and be safe from anybody but root: the file, its directory, and the directory of
 /// each symbolic link that leads to it.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    text(path, bytes(path)?)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let cannot_read = |source| ConfigError::Read { path: path.to_owned(), source };
     let refused = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     // looked at before it is opened: opening a pipe would wait for a writer
@@ -41,6 +50,11 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_SIZE) {
         return Err(refused(format!("larger than {} MiB", MAX_SIZE >> 20)));
     }
+    Ok(bytes)
+}
+
+/// The bytes of a file as text.
+pub(super) fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| {
         let line = line_at(error.as_bytes(), error.utf8_error().valid_up_to());
         ConfigError::Syntax { path: path.to_owned(), line, reason: "not valid UTF-8".to_owned() }

@@ -155,13 +155,37 @@ fn references_see_the_node_the_files_and_the_environment() {
     assert_eq!(urls(&node)[0], "https://c/n1/feeder");
 }
 
+/// A node whose `node.conf` is not text, or not one for 2.x.
+fn odd(conf: &[u8]) -> Node {
+    let node = Node::bare().file("etc/node.conf", "");
+    std::fs::write(node.root.path().join("etc/node.conf"), conf).unwrap();
+    node
+}
+
 #[test]
-fn a_text_that_is_not_utf8_names_its_line_even_in_a_comment() {
-    let node = Node::new("collector = c");
-    std::fs::write(node.root.path().join("etc/node.conf"), b"[node]\ncollector = c\n# \xff\n").unwrap();
-    assert_eq!(node.error(), "node.conf:3: not valid UTF-8");
-    let node = Node::new("collector = c").file("etc/cluster.conf", "\u{feff}[node]\n");
+fn over_what_2x_stumbles_only_its_own_keywords_stumble() {
+    for (conf, mistake) in [
+        (&b"[node]\nuuid = x\n# r\xe9seau\n"[..], "3: not valid UTF-8"),
+        (b"\xef\xbb\xbf[node]\nuuid = x\n", "1: the file begins with a byte order mark"),
+        (b"other = 1\n[node]\nuuid = x\n", "1: there is no section header"),
+    ] {
+        let with = |line: &str| odd(&[conf, line.as_bytes(), b"\n"].concat());
+        assert_eq!(with("collector = c").load().queues[0].base_url, "https://c/feeder");
+        for lines in ["dbopensvc = c", "collector = c\n[dequeue_actions]\nschedule = @1"] {
+            let error = with(lines).error();
+            assert!(error.starts_with(&format!("node.conf:{mistake}")), "{error}");
+        }
+    }
+    let node = Node::new("dbopensvc = c").file("etc/cluster.conf", "\u{feff}[node]\n");
     assert!(node.error().starts_with("cluster.conf:1: the file begins with a byte order mark"), "{}", node.error());
+}
+
+#[test]
+fn a_value_that_is_not_text_is_refused_and_a_key_on_top_is_a_default_for_3x() {
+    let error = odd(b"[node]\ncollector = c\nuuid = s3cret\xff\n").error();
+    assert_eq!(error, "node.conf:3: node.uuid: it is not valid UTF-8");
+    let settings = odd(b"uuid = x\n[node]\ncollector = c\n").load();
+    assert_eq!(settings.queues[0].uuid.expose(), "x");
 }
 
 #[test]
