@@ -176,6 +176,9 @@ impl Http {
             body.extend_from_slice(&chunk);
         }
         trace.answer(status, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), &body);
+        if let Some(problem) = against_us_in_a_page(status, &body) {
+            return Err(HttpError::Identity { url, problem });
+        }
         Ok(Answer { url, status, retry_after, body })
     }
 
@@ -288,27 +291,44 @@ fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     cause.downcast_ref().or_else(|| tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
+const ASKED_FOR: &str =
+    "the collector asks for a certificate of this node (collector.client_cert and collector.client_key)";
+
 /// What a collector's alert says about this node's certificate, or the lack of one. Who gets none says so in several ways.
 fn against_us(alert: AlertDescription, has_identity: bool) -> Option<String> {
     use AlertDescription as Alert;
-    let problem = match alert {
-        Alert::CertificateRequired | Alert::BadCertificate if !has_identity => {
-            return Some(
-                "the collector asks for a certificate of this node (collector.client_cert and collector.client_key)"
-                    .to_owned(),
-            );
-        }
-        Alert::CertificateExpired => "it has expired",
-        Alert::CertificateRevoked => "it was revoked",
-        Alert::UnknownCA => "the collector does not trust the authority that signed it",
+    Some(match alert {
+        Alert::CertificateRequired | Alert::BadCertificate if !has_identity => ASKED_FOR.to_owned(),
+        Alert::CertificateExpired => refused("it has expired"),
+        Alert::CertificateRevoked => refused("it was revoked"),
+        Alert::UnknownCA => refused("the collector does not trust the authority that signed it"),
         Alert::BadCertificate
         | Alert::CertificateRequired
         | Alert::CertificateUnknown
         | Alert::UnsupportedCertificate
-        | Alert::AccessDenied => "no reason is given",
+        | Alert::AccessDenied => refused("no reason is given"),
         _ => return None,
-    };
-    Some(format!("the collector refused this node's certificate (collector.client_cert): {problem}"))
+    })
+}
+
+/// The same from nginx, which makes no alert of it: whatever the certificate, the handshake ends well, and each request
+/// is answered with 400 and a page of these words.
+fn against_us_in_a_page(status: u16, body: &[u8]) -> Option<String> {
+    if status != 400 {
+        return None;
+    }
+    let page = String::from_utf8_lossy(&body[..body.len().min(1024)]);
+    if page.contains("No required SSL certificate was sent") {
+        Some(ASKED_FOR.to_owned())
+    } else if page.contains("The SSL certificate error") {
+        Some(refused("no reason is given"))
+    } else {
+        None
+    }
+}
+
+fn refused(why: &str) -> String {
+    format!("the collector refused this node's certificate (collector.client_cert): {why}")
 }
 
 fn in_words(problem: &CertificateError) -> String {

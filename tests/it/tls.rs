@@ -20,6 +20,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 use crate::support::collector::Collector;
+use crate::support::collector::fault::{Answer, Call, Fault, When};
 use crate::support::history::Allowed;
 use crate::support::world::World;
 use crate::support::{DEADLINE, Dialect, UUID, both};
@@ -259,6 +260,24 @@ fn a_certificate_that_the_collector_refuses_is_77_in_words(dialect: Dialect) {
         assert_eq!(world.node.starts(), []);
         world.check_but(&Allowed { missing: true, ..Allowed::default() });
     }
+}
+
+both!(what_nginx_says_of_certificates_is_understood);
+fn what_nginx_says_of_certificates_is_understood(dialect: Dialect) {
+    let world = World::new(dialect);
+    let id = world.enqueue("echo done");
+    for (title, words) in [
+        ("No required SSL certificate was sent", "asks for a certificate of this node"),
+        ("The SSL certificate error", "refused this node's certificate"),
+    ] {
+        let page = format!("<html>\r\n<head><title>400 {title}</title></head>\r\n<body>…</body></html>\r\n");
+        world.collector.fail(Call::Fetch, When::Always, Fault::Answer(Answer::new(400, "text/html", page)));
+        world.run().exits(77).says(words).says("collector.client_cert");
+        world.collector.heal();
+    }
+    world.run().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    world.check();
 }
 
 both!(a_certificate_that_cannot_be_used_is_78_with_its_file);
