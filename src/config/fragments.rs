@@ -128,7 +128,7 @@ impl Fragments {
         set(&mut self.timeout, table.take("timeout").map(optional_time))?;
         set(&mut self.kill_grace, table.take("kill_grace").map(|item| time(item, 0, duration::LONGEST)))?;
         set(&mut self.warn_after, table.take("warn_after").map(|item| time(item, 1, duration::LONGEST)))?;
-        set(&mut self.max_parallel, table.take("max_parallel").map(lanes))?;
+        set(&mut self.max_parallel, table.take("max_parallel").map(|item| item.number(&(1..=MOST_PARALLEL))))?;
         set(&mut self.launcher, table.take("launcher").map(|item| item.read(launcher)))?;
         set(&mut self.kept_output, table.take("kept_output").map(|item| bytes(item, LARGEST_KEPT)))?;
         for (name, item) in table.table("environment")?.into_items() {
@@ -238,21 +238,11 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
-/// Until this version has lanes: to run one action after the other where the site asked for more would be a silent no.
-fn lanes(item: Item) -> Result<Located<u32>, ConfigError> {
-    let lanes = item.number(&(1..=MOST_PARALLEL))?;
-    match lanes.value {
-        1 => Ok(lanes),
-        more => Err(lanes.error("execution.max_parallel", format!("this version supports 1 only, not {more}"))),
-    }
-}
-
 fn launcher(text: &str) -> Result<Launcher, String> {
     match text {
         "auto" => Ok(Launcher::Auto),
+        "systemd" => Ok(Launcher::Systemd),
         "direct" => Ok(Launcher::Direct),
-        // Somebody who wants a unit for each action must not get none without a word.
-        "systemd" => Err("this version supports \"auto\" and \"direct\" only, not \"systemd\"".to_owned()),
         other => Err(format!("{other:?} is none of \"auto\", \"systemd\" and \"direct\"")),
     }
 }

@@ -83,11 +83,14 @@ fn the_tables_of_the_dialects_know_every_key_of_the_collector_table() {
 fn the_manual_describes_every_key_and_no_other() {
     let sections = shipped("man/opensvc-actions.8.sections");
     let settings = sections.split(".SH SETTINGS\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+    // what stands before is about node.conf
+    let settings = settings.split(".I actions.toml\nand the drop-ins").nth(1).unwrap();
     let described: Vec<&str> = settings.split(".TP\n").filter_map(|entry| entry.lines().next()).collect();
     let described: BTreeSet<String> = described
         .iter()
         .filter_map(|line| line.strip_prefix(".B ").or_else(|| line.strip_prefix(".BR ")))
         .flat_map(|names| names.split([' ', '"', ',']))
+        .map(|name| name.strip_prefix("[[").and_then(|name| name.strip_suffix("]]")).unwrap_or(name))
         .filter(|name| name.contains('.') && !name.starts_with('['))
         .chain(Some("queues").filter(|name| described.contains(&format!(".B {name}").as_str())))
         .map(|name| name.replace("\\-", "-"))
@@ -115,10 +118,13 @@ fn the_example_changes_nothing_as_it_is_and_says_which_lines_are_defaults() {
     let defaults = example(|line| !line.ends_with("# example"));
     assert!(defaults.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count() > 10);
     assert_eq!(shown(&load(&defaults)), default);
-    for line in shipped("examples/actions.toml").lines().filter(|line| line.ends_with("# example")) {
-        let one = example(|setting| {
-            line.strip_prefix('#') == Some(setting) || (line.contains("client_") && setting.contains("client_"))
-        });
-        assert_ne!(shown(&load(&one)), default, "this is the default: {line}");
+    // what belongs together stands together
+    let text = shipped("examples/actions.toml");
+    let lines: Vec<&str> = text.lines().collect();
+    for group in lines.chunk_by(|a, b| a.ends_with("# example") == b.ends_with("# example")) {
+        if group[0].ends_with("# example") {
+            let some = example(|setting| group.iter().any(|line| line.strip_prefix('#') == Some(setting)));
+            assert_ne!(shown(&load(&some)), default, "this is the default: {group:?}");
+        }
     }
 }

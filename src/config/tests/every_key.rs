@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::super::known_keys;
-use super::{Node, toml_error};
+use super::Node;
 
 /// The key, a value, and how that is shown.
 const KEYS: &[(&str, &str, &str)] = &[
@@ -26,6 +26,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("execution.timeout", r#""90m""#, "90m"),
     ("execution.kill_grace", r#""0s""#, "0s"),
     ("execution.warn_after", r#""2h""#, "2h"),
+    ("execution.max_parallel", "64", "64"),
     ("execution.launcher", r#""direct""#, "direct"),
     ("execution.kept_output", r#""64KiB""#, "64KiB"),
     ("execution.environment", r#"{ SITE = "a b" }"#, "a b"),
@@ -34,9 +35,6 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("retention.kept_output", r#""2GiB""#, "2GiB"),
     ("log.redact", r#"["*phrase*", "pin"]"#, "*phrase*, pin"),
 ];
-
-/// Keys of which this version supports the default only, and a value that it refuses.
-const ONLY_DEFAULT: &[(&str, &str)] = &[("execution.max_parallel", "2")];
 
 fn toml(key: &str, value: &str) -> String {
     // a client's certificate and its key go together
@@ -92,20 +90,9 @@ fn the_table_of_one_dialect_overrides_each_key_of_the_collector_table_for_it_alo
 }
 
 #[test]
-fn what_only_its_default_is_supported_of_is_refused_and_not_ignored() {
-    for (key, value) in ONLY_DEFAULT {
-        let error = toml_error(&format!("{key} = {value}\n"));
-        assert!(error.starts_with(&format!("actions.toml:1: {key}: this version supports ")), "{error}");
-    }
-    let error = toml_error("execution.launcher = \"systemd\"\n");
-    assert!(error.starts_with("actions.toml:1: execution.launcher: this version supports "), "{error}");
-}
-
-#[test]
 fn these_are_all_the_keys_there_are() {
-    let tested = KEYS.iter().map(|(key, ..)| *key).chain(ONLY_DEFAULT.iter().map(|(key, _)| *key));
     let of_dialects = |key: &&str| key.starts_with("collector.") && !key.starts_with("collector.rpc.");
-    let mut tested: BTreeSet<String> = tested.map(str::to_owned).collect();
+    let mut tested: BTreeSet<String> = KEYS.iter().map(|(key, ..)| (*key).to_owned()).collect();
     for (key, ..) in KEYS.iter().filter(|(key, ..)| of_dialects(key)) {
         let key = key.trim_start_matches("collector.");
         tested.extend([format!("collector.oc3.{key}"), format!("collector.rpc.{key}")]);
