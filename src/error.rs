@@ -141,7 +141,10 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotRoot | Self::Collector(CollectorError::Credentials { .. }) => Exit::NoPermission,
+            Self::NotRoot
+            | Self::Collector(CollectorError::Credentials { .. } | CollectorError::Http(HttpError::Identity { .. })) => {
+                Exit::NoPermission
+            }
             Self::Config(_) | Self::Collector(CollectorError::Http(HttpError::File { .. } | HttpError::Setup(_))) => {
                 Exit::Config
             }
@@ -187,4 +190,20 @@ pub fn in_full(err: &dyn StdError) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_exit_statuses_the_contract_says_which_counts() {
+        let order = [70, 78, 77, 69, 65, 75, 64, 0];
+        assert_eq!(Exit::PRECEDENCE.map(|exit| exit as u8), order);
+        for (a, first) in Exit::PRECEDENCE.into_iter().enumerate() {
+            for (b, second) in Exit::PRECEDENCE.into_iter().enumerate() {
+                assert_eq!(first.and(second) as u8, order[a.min(b)]);
+            }
+        }
+    }
 }

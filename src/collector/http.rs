@@ -4,15 +4,15 @@
 //! provider is ring: aws-lc-rs costs every new process 40 ms of processor time at its first handshake.
 
 use std::error::Error as _;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
-use rustls::CertificateError;
 use rustls::crypto::ring;
+use rustls::{AlertDescription, CertificateError};
 use tokio::time::timeout;
 
 use crate::collector::trace::Trace;
@@ -20,6 +20,9 @@ use crate::config::{Proxy, QueueSettings, Secret};
 
 /// The largest answer that is read.
 pub const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The largest file of certificates or keys: all authorities of a system are a fortieth of this.
+const PEM_LIMIT: u64 = 8 * 1024 * 1024;
 
 /// The longest time that a collector may ask to be left alone; a longer one is cut to this.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
@@ -80,6 +83,14 @@ pub enum HttpError {
         /// What is wrong with the certificate, and what can be done.
         problem: String,
     },
+    /// The collector asks for a certificate of this node and does not take what it gets.
+    #[error("{url}: {problem}")]
+    Identity {
+        /// What was asked.
+        url: String,
+        /// What the collector has against it, and what can be done.
+        problem: String,
+    },
     /// Nobody answers, or not in time.
     #[error("{url}: {what}: {why}")]
     Unreachable {
@@ -121,6 +132,8 @@ pub struct Http {
     secret: Secret,
     /// How long an exchange may take in all.
     limit: Duration,
+    /// Whether this node has a certificate to show.
+    has_identity: bool,
 }
 
 impl Http {
@@ -141,9 +154,16 @@ impl Http {
             .pool_max_idle_per_host(1);
         builder = with_trust(builder, settings)?;
         builder = with_proxy(builder, &settings.proxy)?;
-        let client = builder.build().map_err(|err| HttpError::Setup(why(&err)))?;
+        let identity = settings.tls.client_identity.as_ref();
+        let client = builder.build().map_err(|err| match (tls_error_in(&err), identity) {
+            (Some(rustls::Error::InconsistentKeys(_)), Some((path, key))) => HttpError::File {
+                path: path.clone(),
+                source: format!("it is not the certificate of the key in {}", key.display()).into(),
+            },
+            _ => HttpError::Setup(why(&err)),
+        })?;
         let limit = settings.request_timeout.saturating_mul(WHOLE_EXCHANGE);
-        Ok(Self { client, secret: settings.uuid.clone(), limit })
+        Ok(Self { client, secret: settings.uuid.clone(), limit, has_identity: identity.is_some() })
     }
 
     /// Sends a request and reads the whole answer.
@@ -170,19 +190,46 @@ impl Http {
         if let Some(body) = body {
             builder = builder.body(body);
         }
-        let mut response = builder.send().await.map_err(|err| failed(&url, err))?;
+        let mut response = builder.send().await.map_err(|err| self.failed(&url, err))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         let headers = response.headers().clone();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|err| failed(&url, err))? {
+        while let Some(chunk) = response.chunk().await.map_err(|err| self.failed(&url, err))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
                 return Err(HttpError::TooLarge { url });
             }
             body.extend_from_slice(&chunk);
         }
         trace.answer(status, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), &body);
+        if let Some(problem) = against_us_in_a_page(status, &body) {
+            return Err(HttpError::Identity { url, problem });
+        }
         Ok(Answer { url, status, retry_after, body, id })
+    }
+
+    fn failed(&self, url: &str, err: reqwest::Error) -> HttpError {
+        let url = url.to_owned();
+        let err = err.without_url(); // it is in our own text
+        match tls_error_in(&err) {
+            Some(rustls::Error::InvalidCertificate(problem)) => {
+                return HttpError::Certificate { url, problem: in_words(problem) };
+            }
+            Some(rustls::Error::AlertReceived(alert)) => {
+                if let Some(problem) = against_us(*alert, self.has_identity) {
+                    return HttpError::Identity { url, problem };
+                }
+            }
+            _ => {}
+        }
+        let what = if err.is_connect() {
+            "cannot connect"
+        } else if err.is_timeout() {
+            "no answer in time"
+        } else {
+            "the exchange broke off"
+        };
+        HttpError::Unreachable { url, what, why: why(&err) }
     }
 }
 
@@ -206,8 +253,10 @@ fn with_trust(builder: ClientBuilder, settings: &QueueSettings) -> Result<Client
         let mut pem = read(certificate)?;
         pem.push(b'\n');
         pem.extend(read(key)?);
-        let identity = Identity::from_pem(&pem)
-            .map_err(|err| HttpError::File { path: certificate.clone(), source: err.into() })?;
+        let identity = Identity::from_pem(&pem).map_err(|_| HttpError::File {
+            path: certificate.clone(),
+            source: format!("with {} it is no certificate and unencrypted key in PEM form", key.display()).into(),
+        })?;
         builder = builder.identity(identity);
     }
     Ok(builder)
@@ -224,29 +273,19 @@ fn with_proxy(builder: ClientBuilder, proxy: &Proxy) -> Result<ClientBuilder, Ht
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
-    fs::read(path).map_err(|source| HttpError::File { path: path.to_owned(), source: source.into() })
+    let unusable = |source| HttpError::File { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PEM_LIMIT + 1).read_to_end(&mut text));
+    match read.map_err(|err| unusable(err.into()))? {
+        length if length as u64 > PEM_LIMIT => Err(unusable(format!("larger than {} MiB", PEM_LIMIT >> 20).into())),
+        _ => Ok(text),
+    }
 }
 
 /// `Retry-After` in seconds. Its other form, a date, is not honoured: it would have to be compared with our clock.
 fn seconds(header: &HeaderValue) -> Option<Duration> {
     let seconds = header.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_LIMIT))
-}
-
-fn failed(url: &str, err: reqwest::Error) -> HttpError {
-    let url = url.to_owned();
-    let err = err.without_url(); // it is in our own text
-    if let Some(problem) = certificate_problem(&err) {
-        return HttpError::Certificate { url, problem };
-    }
-    let what = if err.is_connect() {
-        "cannot connect"
-    } else if err.is_timeout() {
-        "no answer in time"
-    } else {
-        "the exchange broke off"
-    };
-    HttpError::Unreachable { url, what, why: why(&err) }
 }
 
 /// The causes below the libraries' own two layers ("error sending request", "client error"), which say nothing.
@@ -261,12 +300,12 @@ fn why(err: &reqwest::Error) -> String {
     if causes.is_empty() { err.to_string() } else { causes.join(": ") }
 }
 
-/// Finds what TLS has to say about the peer's certificate, in words.
-fn certificate_problem(err: &reqwest::Error) -> Option<String> {
+/// Finds what TLS has to say.
+fn tls_error_in(err: &reqwest::Error) -> Option<&rustls::Error> {
     let mut source = err.source();
     while let Some(cause) = source {
         if let Some(tls) = tls_error(cause) {
-            return in_words(tls);
+            return Some(tls);
         }
         source = cause.source();
     }
@@ -278,9 +317,48 @@ fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     cause.downcast_ref().or_else(|| tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
-fn in_words(err: &rustls::Error) -> Option<String> {
-    let rustls::Error::InvalidCertificate(problem) = err else { return None };
-    let words = match problem {
+const ASKED_FOR: &str =
+    "the collector asks for a certificate of this node (collector.client_cert and collector.client_key)";
+
+/// What a collector's alert says about this node's certificate, or the lack of one. Who gets none says so in several ways.
+fn against_us(alert: AlertDescription, has_identity: bool) -> Option<String> {
+    use AlertDescription as Alert;
+    Some(match alert {
+        Alert::CertificateRequired | Alert::BadCertificate if !has_identity => ASKED_FOR.to_owned(),
+        Alert::CertificateExpired => refused("it has expired"),
+        Alert::CertificateRevoked => refused("it was revoked"),
+        Alert::UnknownCA => refused("the collector does not trust the authority that signed it"),
+        Alert::BadCertificate
+        | Alert::CertificateRequired
+        | Alert::CertificateUnknown
+        | Alert::UnsupportedCertificate
+        | Alert::AccessDenied => refused("no reason is given"),
+        _ => return None,
+    })
+}
+
+/// The same from nginx, which makes no alert of it: whatever the certificate, the handshake ends well, and each request
+/// is answered with 400 and a page of these words.
+fn against_us_in_a_page(status: u16, body: &[u8]) -> Option<String> {
+    if status != 400 {
+        return None;
+    }
+    let page = String::from_utf8_lossy(&body[..body.len().min(1024)]);
+    if page.contains("No required SSL certificate was sent") {
+        Some(ASKED_FOR.to_owned())
+    } else if page.contains("The SSL certificate error") {
+        Some(refused("no reason is given"))
+    } else {
+        None
+    }
+}
+
+fn refused(why: &str) -> String {
+    format!("the collector refused this node's certificate (collector.client_cert): {why}")
+}
+
+fn in_words(problem: &CertificateError) -> String {
+    match problem {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the collector's certificate has expired (or this machine's clock is wrong)".to_owned()
         }
@@ -293,8 +371,13 @@ fn in_words(err: &rustls::Error) -> Option<String> {
         CertificateError::UnknownIssuer => "the collector's certificate is signed by nobody that this machine trusts \
              (collector.ca_file names a certificate authority to trust)"
             .to_owned(),
+        // An authority that was made anew under its old name: this machine has the old one.
+        CertificateError::BadSignature => {
+            "the collector's certificate is not signed by the authority that this machine \
+             trusts under that name (was it made anew? collector.ca_file names a certificate authority to trust)"
+                .to_owned()
+        }
         CertificateError::Revoked => "the collector's certificate was revoked".to_owned(),
         other => format!("the collector's certificate is not good: {other}"),
-    };
-    Some(words)
+    }
 }

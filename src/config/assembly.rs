@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::credential;
 use super::endpoint::{self, Endpoint};
 use super::fragments::{Fragments, wrong_node_name};
 use super::keywords::{Document, Keywords, Located};
@@ -129,6 +130,7 @@ impl Sources<'_> {
             }
             notes.warn(&endpoint, &format!("node.{key}: to {url} the node's secret travels unencrypted"));
         }
+        let (exposed, plain) = (endpoint.value.exposed, endpoint.value.url.starts_with("http://"));
         let name = |key: &str| format!("collector.{queue}.{key}");
         notes.origins.insert(name("node"), node_origin);
         notes.origin(&name("base_url"), &endpoint);
@@ -144,7 +146,13 @@ impl Sources<'_> {
                 ca_file: overrides.file("ca_file", |f| &f.ca_file, notes)?,
                 client_identity: overrides.client_identity(notes)?,
             },
-            proxy: overrides.value("proxy", |f| &f.proxy, Proxy::Environment, notes),
+            proxy: match overrides.value("proxy", |f| &f.proxy, Proxy::Environment, notes) {
+                // HTTPS_PROXY is not about plain http, and a proxy elsewhere cannot reach a collector on this machine:
+                // it would only be told the node's secret.
+                Proxy::Environment if plain => Proxy::Never,
+                Proxy::Url(_) if plain && !exposed => Proxy::Never,
+                proxy => proxy,
+            },
             connect_timeout: overrides.value("connect_timeout", |f| &f.connect_timeout, CONNECT_TIMEOUT, notes),
             request_timeout: overrides.value("request_timeout", |f| &f.request_timeout, REQUEST_TIMEOUT, notes),
             ack: overrides.value("ack", |f| &f.ack, Ack::default(), notes),
@@ -210,6 +218,9 @@ impl Sources<'_> {
         let Some(keyword) = document.get("node", key) else {
             return Ok(None);
         };
+        if keyword.value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(keyword.error(format!("node.{key}"), "it is not valid UTF-8"));
+        }
         let references = References { document, node, env: self.env };
         let value = references.expand(&keyword.value).map_err(|reason| keyword.error(format!("node.{key}"), reason))?;
         Ok(Some(keyword.with(value)).filter(|keyword| !keyword.value.is_empty()))
@@ -228,6 +239,9 @@ impl Sources<'_> {
     }
 
     fn uuid(&self, queue: Queue, node: &str) -> Result<Located<Secret>, ConfigError> {
+        if let Some(uuid) = credential::uuid(self.env)? {
+            return Ok(uuid);
+        }
         let document = match queue {
             Queue::Oc3 => &self.keywords.node_v3,
             Queue::Rpc => &self.keywords.merged_v3,
@@ -236,10 +250,6 @@ impl Sources<'_> {
             return Err(ConfigError::NotRegistered { node_conf: self.paths.node_conf.clone() });
         };
         let place = keyword.with(());
-        let uuid = Secret::from(keyword.value);
-        if uuid.expose().chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(place.error("node.uuid", "it holds a blank or a control character"));
-        }
-        Ok(place.with(uuid))
+        credential::checked(place.with(Secret::from(keyword.value)), "node.uuid")
     }
 }

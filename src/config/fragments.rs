@@ -22,6 +22,10 @@ const LARGEST_IN_ALL: u64 = 1 << 40;
 /// What `max_parallel` can be at most.
 const MOST_PARALLEL: u32 = 64;
 
+/// What `environment` can hold: with it, a command line still fits into what the kernel takes.
+const MOST_VARIABLES: usize = 64;
+const LONGEST_VARIABLE: usize = 16 << 10;
+
 /// What the files say; of several files the last that sets a key wins.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
@@ -84,12 +88,16 @@ impl Fragments {
     /// Lays one more file over what is there.
     pub(super) fn read(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let path: Arc<Path> = Arc::from(path);
-        let mut top = Table::parse(&path, text)?;
+        self.read_table(&path, Table::parse(&path, text)?)
+    }
+
+    /// The same from the top table of the file.
+    pub(super) fn read_table(&mut self, path: &Arc<Path>, mut top: Table) -> Result<(), ConfigError> {
         top.unsupported(&["metrics", "external_actions"])?;
         set(&mut self.queues, top.take("queues").map(queues))?;
         self.read_collector(top.table("collector")?)?;
         self.read_execution(top.table("execution")?)?;
-        self.policy.read(&path, top.table("policy")?)?;
+        self.policy.read(path, top.table("policy")?)?;
 
         let mut wake = top.table("wake")?;
         let network = |text: &str| text.parse::<Network>().map_err(|error| error.to_string());
@@ -130,7 +138,12 @@ impl Fragments {
             if let Some(reason) = forbidden_name(&name) {
                 return Err(item.error(reason));
             }
-            self.environment.insert(name, item.read(without_nul)?);
+            let value = item.read(variable)?;
+            if self.environment.len() >= MOST_VARIABLES && !self.environment.contains_key(&name) {
+                let reason = format!("there are more than {MOST_VARIABLES} variables");
+                return Err(value.error("execution.environment", reason));
+            }
+            self.environment.insert(name, value);
         }
         table.finish()
     }
@@ -253,6 +266,13 @@ fn without_nul(text: &str) -> Result<String, String> {
     if text.contains('\0') { Err("a value cannot hold a NUL".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+fn variable(text: &str) -> Result<String, String> {
+    if text.len() > LONGEST_VARIABLE {
+        return Err(format!("a value cannot be longer than {} KiB", LONGEST_VARIABLE >> 10));
+    }
+    without_nul(text)
+}
+
 fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("an empty text matches nothing".to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -291,9 +311,11 @@ pub(super) fn wrong_node_name(name: &str) -> Option<&'static str> {
 
 /// Why a variable cannot be given to commands.
 fn forbidden_name(name: &str) -> Option<&'static str> {
-    if name.is_empty() || name.contains(['=', '\0']) {
+    if name.is_empty() || name.len() > 255 || name.contains(['=', '\0']) {
         Some("this is not the name of a variable")
-    } else if name.starts_with("LISTEN_") || matches!(name, "NOTIFY_SOCKET" | "JOURNAL_STREAM") {
+    } else if name.starts_with("LISTEN_")
+        || matches!(name, "NOTIFY_SOCKET" | "JOURNAL_STREAM" | "CREDENTIALS_DIRECTORY")
+    {
         Some("this variable belongs to the service manager and is never given to commands")
     } else {
         None

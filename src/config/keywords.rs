@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::node_conf::{self, DEFAULT, Reading};
 use super::{ConfigError, Origin, Paths, source};
 
+/// The keywords that are read as 2.x reads them.
+const OWNED_BY_V2: [(&str, &str); 2] = [("node", "dbopensvc"), ("dequeue_actions", "schedule")];
+
 /// A value and the line that sets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Located<T> {
@@ -86,19 +89,27 @@ impl Document {
 impl Keywords {
     /// Reads the two files; a missing one is an empty one.
     pub(super) fn load(paths: &Paths) -> Result<Self, ConfigError> {
-        let text = |path: &Path| Ok(source::read_if_exists(path)?.unwrap_or_default());
-        let (node, cluster) = (text(&paths.node_conf)?, text(&paths.cluster_conf)?);
-        Self::parse(paths, &node, &cluster)
+        let bytes = |path: &Path| Ok(source::bytes_if_exist(path)?.unwrap_or_default());
+        let (node, cluster) = (bytes(&paths.node_conf)?, bytes(&paths.cluster_conf)?);
+        Self::parse(paths, node, cluster)
     }
 
-    fn parse(paths: &Paths, node: &str, cluster: &str) -> Result<Self, ConfigError> {
+    /// The 3.x agent lives with texts over which the 2.x agent stumbles, like a comment in Latin-1. Where nothing stands
+    /// that is the latter's, there is nothing to stumble over.
+    fn parse(paths: &Paths, node: Vec<u8>, cluster: Vec<u8>) -> Result<Self, ConfigError> {
         let (node_path, cluster_path) = (Arc::from(&*paths.node_conf), Arc::from(&*paths.cluster_conf));
-        let merged = |reading| {
-            let node = Document::parse(&node_path, node, reading)?;
-            Ok((Document::parse(&cluster_path, cluster, reading)?.merged_with(&node), node))
+        let v3 = |path, bytes: &[u8]| Document::parse(path, &String::from_utf8_lossy(bytes), Reading::V3);
+        let node_v3 = v3(&node_path, &node)?;
+        let merged_v3 = v3(&cluster_path, &cluster)?.merged_with(&node_v3);
+        let v2 = |path, bytes: Vec<u8>| Document::parse(path, &source::text(path, bytes)?, Reading::V2);
+        let both_v2 = v2(&cluster_path, cluster).and_then(|cluster| Ok(cluster.merged_with(&v2(&node_path, node)?)));
+        let merged_v2 = match both_v2 {
+            Err(mistake) if OWNED_BY_V2.iter().any(|(section, key)| merged_v3.get(section, key).is_some()) => {
+                return Err(mistake);
+            }
+            Err(_) => Document { reading: Reading::V2, keys: BTreeMap::new() },
+            Ok(merged) => merged,
         };
-        let (merged_v2, _) = merged(Reading::V2)?;
-        let (merged_v3, node_v3) = merged(Reading::V3)?;
         Ok(Self { merged_v2, merged_v3, node_v3 })
     }
 }
@@ -108,7 +119,7 @@ mod tests {
     use super::*;
 
     fn keywords(node: &str, cluster: &str) -> Result<Keywords, ConfigError> {
-        Keywords::parse(&Paths::resolve(Some(Path::new("/r")), &|_| None), node, cluster)
+        Keywords::parse(&Paths::resolve(Some(Path::new("/r")), &|_| None), node.into(), cluster.into())
     }
 
     fn value<'a>(document: &'a Document, key: &str) -> Option<&'a str> {

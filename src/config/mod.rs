@@ -7,12 +7,14 @@
 //! [`node_conf`] reads OpenSVC's INI files, [`settings`] holds what the rest of the program works with.
 
 mod assembly;
+mod credential;
 pub mod duration;
 mod endpoint;
 pub mod error;
 mod explain;
 mod fragments;
 mod keywords;
+mod known;
 mod nearest;
 pub mod network;
 pub mod node_conf;
@@ -28,6 +30,7 @@ mod toml_table;
 mod url;
 
 pub use error::ConfigError;
+pub use known::known_keys;
 pub use network::Network;
 pub use paths::Paths;
 pub use secret::Secret;

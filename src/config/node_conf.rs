@@ -7,6 +7,8 @@
 //! | `k = a # b` | `a # b` | `a` |
 //! | `k = "a"` | `"a"` | `a` |
 //! | `[DEFAULT]` | a section like any other | lies under every section |
+//! | a key above every section | a mistake | stands in `[DEFAULT]` |
+//! | a byte order mark | a mistake | is passed over |
 //!
 //! Common to both: keys and section names are case-sensitive, `=` or `:` delimits, the last of several equal keys wins, a
 //! line that is indented deeper than its key continues the value.
@@ -38,7 +40,7 @@ pub struct Entry {
     pub line: usize,
 }
 
-/// A text that neither agent would read.
+/// A text that the agent would not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct SyntaxError {
@@ -51,9 +53,9 @@ pub struct SyntaxError {
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The text begins with a byte order mark.
+    /// The text begins with a byte order mark (2.x only).
     ByteOrderMark,
-    /// A key before the first section.
+    /// A key before the first section (2.x only).
     NoSection,
     /// A line that is nothing at all.
     NoDelimiter,
@@ -65,12 +67,14 @@ pub enum Reason {
 ///
 /// # Errors
 ///
-/// The first line that both agents would stumble over.
+/// The first line that the agent would stumble over.
 pub fn parse(text: &str, reading: Reading) -> Result<Vec<Entry>, SyntaxError> {
-    if text.starts_with('\u{feff}') {
-        return Err(SyntaxError { line: 1, reason: Reason::ByteOrderMark });
-    }
-    let mut parser = Parser { reading, entries: Vec::new(), section: None, open: None, indent: 0 };
+    let (text, section) = match (text.strip_prefix('\u{feff}'), reading) {
+        (Some(_), Reading::V2) => return Err(SyntaxError { line: 1, reason: Reason::ByteOrderMark }),
+        (None, Reading::V2) => (text, None),
+        (behind, Reading::V3) => (behind.unwrap_or(text), Some(DEFAULT.to_owned())),
+    };
+    let mut parser = Parser { reading, entries: Vec::new(), section, open: None, indent: 0 };
     for (index, line) in lines(text).enumerate() {
         parser.line(line).map_err(|reason| SyntaxError { line: index + 1, reason })?;
         parser.number(index + 1);
@@ -272,9 +276,6 @@ mod tests {
     #[test]
     fn mistakes_name_their_line() {
         for (text, line, reason) in [
-            ("\u{feff}[s]\nk=1", 1, Reason::ByteOrderMark),
-            ("# c\nk = 1\n[s]", 2, Reason::NoSection),
-            ("[]\n", 1, Reason::NoSection),
             ("[s]\n\nkey\n", 3, Reason::NoDelimiter),
             ("[s]\n[t\n", 2, Reason::NoDelimiter),
             ("[s]\n = 1\n", 2, Reason::NoKey),
@@ -283,6 +284,19 @@ mod tests {
                 assert_eq!(parse(text, reading), Err(SyntaxError { line, reason }), "{text:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_a_mistake_for_2x_alone() {
+        for (text, line, reason, v3) in [
+            ("\u{feff}[s]\nk=1", 1, Reason::ByteOrderMark, ("s", 2)),
+            ("# c\nk = 1\n[s]", 2, Reason::NoSection, (DEFAULT, 2)),
+            ("\u{feff}k = 1\n", 1, Reason::ByteOrderMark, (DEFAULT, 1)),
+        ] {
+            assert_eq!(parse(text, Reading::V2), Err(SyntaxError { line, reason }), "{text:?}");
+            assert_eq!(read(text, Reading::V3), [(v3.0.to_owned(), "k".to_owned(), "1".to_owned(), v3.1)], "{text:?}");
+        }
+        assert_eq!(parse("[]\n", Reading::V2), Err(SyntaxError { line: 1, reason: Reason::NoSection }));
     }
 
     proptest::proptest! {

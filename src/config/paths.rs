@@ -1,9 +1,10 @@
 //! Where the files are.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::{ffi::OsStr, fs};
 
 /// Files that may set `OSVC_ROOT_PATH`; the first that exists counts and the others are not read.
 const ROOT_FILES: [&str; 3] = ["/etc/sysconfig/opensvc", "/etc/default/opensvc", "/etc/defaults/opensvc"];
@@ -71,8 +72,15 @@ fn first_entry(list: &OsStr) -> Option<PathBuf> {
 }
 
 fn root_of_first(files: &[&Path]) -> Option<PathBuf> {
-    let text = files.iter().find_map(|file| fs::read(file).ok())?;
+    let text = files.iter().find_map(|file| beginning(file).ok())?;
     root_of(&String::from_utf8_lossy(&text)).map(PathBuf::from)
+}
+
+/// As much of a file as anybody writes into such a one.
+fn beginning(file: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(file)?.take(64 * 1024).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// `OSVC_ROOT_PATH` as shell-like text sets it; the last line wins.
@@ -100,6 +108,8 @@ fn shell_value(value: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn resolve(root: Option<&str>, env: &[(&str, &str)], files: &[&Path]) -> Paths {

@@ -11,6 +11,12 @@ const MAX_DEPTH: usize = 16;
 /// References in one keyword, those within references included, at most.
 const MAX_EXPANSIONS: usize = 256;
 
+/// The length of a keyword with its references replaced, in bytes, at most. No address and no secret is longer.
+const MAX_LENGTH: usize = 64 * 1024;
+
+/// The sections whose keys can be meant for a node (`key@node`).
+const SCOPED: [&str; 3] = ["env", "labels", "data"];
+
 /// What references are resolved against.
 pub(super) struct References<'a> {
     /// The keywords, as the reading of the keyword at hand has them.
@@ -41,6 +47,9 @@ impl References<'_> {
             let (before, behind) = rest.split_once('{').unwrap_or_default();
             expanded.push_str(before);
             expanded.push_str(&self.resolve(name, depth, count)?);
+            if expanded.len() > MAX_LENGTH {
+                return Err(format!("it becomes longer than {} KiB by its references", MAX_LENGTH >> 10));
+            }
             rest = behind.get(name.len() + 1..).unwrap_or_default();
         }
         expanded.push_str(rest);
@@ -63,10 +72,11 @@ impl References<'_> {
                  \"{{section.key}}\" and \"{{env.x}}\" are"
             ));
         };
-        let value = if section == "env" {
-            if let Some(value) = (self.env)(&key.to_uppercase()) {
-                return Ok(value);
-            }
+        let of_process = if section == "env" { (self.env)(&key.to_uppercase()) } else { None };
+        if let Some(value) = of_process {
+            return Ok(value);
+        }
+        let value = if SCOPED.contains(&section) {
             let scopes = [format!("{key}@{}", self.node), format!("{key}@nodes"), key.to_owned()];
             scopes.iter().find_map(|key| self.document.get(section, key))
         } else {
@@ -104,7 +114,7 @@ mod tests {
 
     const CONF: &str = "[DEFAULT]\ninherited = yes\n[node]\na = 1\nb = {node.a}{nodename}\nloop = {node.loop}\n\
                         [env]\nhost = plain\nhost@n1.example.com = scoped\nhost@n2 = other\nall = plain\n\
-                        all@nodes = nodes\nshell = file\n[disk#1]\ndev = sda\n[x]\nw0 = {x.w1}{x.w1}{x.w1}{x.w1}\n\
+                        all@nodes = nodes\nshell = file\n[labels]\nl = plain\nl@n1.example.com = scoped\n[disk#1]\ndev = sda\n[x]\nw0 = {x.w1}{x.w1}{x.w1}{x.w1}\n\
                         w1 = {x.w2}{x.w2}{x.w2}{x.w2}\nw2 = {x.w3}{x.w3}{x.w3}{x.w3}\nw3 = {x.w4}{x.w4}{x.w4}{x.w4}\nw4 = w";
 
     fn expand(value: &str, reading: Reading) -> Result<String, String> {
@@ -125,6 +135,7 @@ mod tests {
             ("{env.host}", "scoped"),
             ("{env.all}", "nodes"),
             ("{env.shell}", "process"),
+            ("{labels.l}", "scoped"),
             ("{disk#1.dev}", "sda"),
             ("a{b", "a{b"),
             ("a}b{", "a}b{"),
@@ -166,6 +177,15 @@ mod tests {
             assert!(expand(reference, Reading::V2).unwrap_err().contains("too many references"), "{reference}");
         }
         assert_eq!(expand("{x.w2}", Reading::V2).unwrap(), "w".repeat(16));
+    }
+
+    #[test]
+    fn what_becomes_endless_is_refused() {
+        let conf = format!("[x]\nlong = {}\n", "w".repeat(40 * 1024));
+        let document = Document::parse(&Arc::from(Path::new("node.conf")), &conf, Reading::V2).unwrap();
+        let references = References { document: &document, node: "n1", env: &|_| None };
+        assert!(references.expand("{x.long}").is_ok());
+        assert!(references.expand("{x.long}{x.long}").unwrap_err().contains("longer than 64 KiB"));
     }
 
     proptest::proptest! {

@@ -10,18 +10,30 @@ use super::ConfigError;
 /// More than anybody writes by hand, and little enough to hold in memory.
 const MAX_SIZE: u64 = 8 * 1024 * 1024;
 
+/// As many symbolic links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
 /// Reads a file if it exists. A dangling symbolic link is a mistake, not a missing file.
 pub(super) fn read_if_exists(path: &Path) -> Result<Option<String>, ConfigError> {
+    bytes_if_exist(path)?.map(|bytes| text(path, bytes)).transpose()
+}
+
+/// The same, whatever the bytes are.
+pub(super) fn bytes_if_exist(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
-        Ok(_) => read(path).map(Some),
+        Ok(_) => bytes(path).map(Some),
     }
 }
 
-/// Reads a file that must exist, be UTF-8, and be safe from anybody but root: the file that a symbolic link leads to, its
-/// directory, and the directory of the link.
+/// Reads a file that must exist, be UTF-8, and be safe from anybody but root: the file, its directory, and the directory of
+/// each symbolic link that leads to it.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    text(path, bytes(path)?)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let cannot_read = |source| ConfigError::Read { path: path.to_owned(), source };
     let refused = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     // looked at before it is opened: opening a pipe would wait for a writer
@@ -38,6 +50,11 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_SIZE) {
         return Err(refused(format!("larger than {} MiB", MAX_SIZE >> 20)));
     }
+    Ok(bytes)
+}
+
+/// The bytes of a file as text.
+pub(super) fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| {
         let line = line_at(error.as_bytes(), error.utf8_error().valid_up_to());
         ConfigError::Syntax { path: path.to_owned(), line, reason: "not valid UTF-8".to_owned() }
@@ -49,11 +66,21 @@ pub(super) fn line_at(text: &[u8], offset: usize) -> usize {
     text[..offset.min(text.len())].split(|byte| *byte == b'\n').count()
 }
 
-/// The directory that the path names, and that of the file behind it.
+/// The directory that the path names, that of each link on the way, and that of the file.
 fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let named = std::path::absolute(path)?;
-    let real = fs::canonicalize(path)?;
-    let mut directories: Vec<_> = [named.parent(), real.parent()].into_iter().flatten().map(Path::to_owned).collect();
+    let mut directories = Vec::new();
+    let mut at = std::path::absolute(path)?;
+    for _ in 0..MAX_LINKS {
+        let Some(directory) = at.parent().map(fs::canonicalize).transpose()? else { break };
+        let link = fs::read_link(&at);
+        if let Ok(target) = &link {
+            at = directory.join(target);
+        }
+        directories.push(directory);
+        if link.is_err() {
+            break; // the file itself
+        }
+    }
     directories.dedup();
     Ok(directories)
 }
@@ -150,6 +177,22 @@ mod tests {
         chmod(file.parent().unwrap(), 0o755);
         chmod(&etc, 0o777);
         assert!(refusal(&link).contains("/etc "));
+    }
+
+    #[test]
+    fn the_directory_of_every_link_on_the_way_counts() {
+        let (root, file) = fixture();
+        let [first, second] = ["first", "second"].map(|name| root.path().join(name));
+        for directory in [&first, &second] {
+            fs::create_dir(directory).unwrap();
+            chmod(directory, 0o755);
+        }
+        symlink(&file, second.join("link")).unwrap();
+        symlink("../second/link", first.join("link")).unwrap();
+        let link = first.join("link");
+        assert_eq!(read(&link).unwrap(), "text");
+        chmod(&second, 0o777);
+        assert!(refusal(&link).contains("second "), "{}", refusal(&link));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A TOML file, taken key by key, so that each mistake names its line and nothing is passed over.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +14,15 @@ use super::keywords::Located;
 use super::nearest::nearest;
 use super::source::line_at;
 
+/// Every key that was asked for, with its table.
+pub(super) type Asked = RefCell<BTreeSet<String>>;
+
 /// A file's text, for turning positions into lines.
 #[derive(Clone, Copy)]
 struct File<'a> {
     path: &'a Arc<Path>,
     text: &'a str,
+    asked: Option<&'a Asked>,
 }
 
 /// A table whose keys are taken one by one; [`Table::finish`] refuses the rest.
@@ -47,7 +52,7 @@ impl File<'_> {
 impl<'a> Table<'a> {
     /// Parses a file.
     pub(super) fn parse(path: &'a Arc<Path>, text: &'a str) -> Result<Self, ConfigError> {
-        let file = File { path, text };
+        let file = File { path, text, asked: None };
         match DeTable::parse(text) {
             Ok(table) => Ok(Self::new(file, String::new(), table.into_inner())),
             Err(error) => Err(ConfigError::Syntax {
@@ -56,6 +61,11 @@ impl<'a> Table<'a> {
                 reason: error.message().trim_end().replace('\n', ", "),
             }),
         }
+    }
+
+    /// An empty file that remembers what it is asked for.
+    pub(super) fn listening(path: &'a Arc<Path>, asked: &'a Asked) -> Self {
+        Self::new(File { path, text: "", asked: Some(asked) }, String::new(), DeTable::new())
     }
 
     fn new(file: File<'a>, prefix: String, table: DeTable<'a>) -> Self {
@@ -72,6 +82,9 @@ impl<'a> Table<'a> {
     /// Takes a key, if it is there.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.push(key);
+        if let Some(asked) = self.file.asked {
+            asked.borrow_mut().insert(format!("{}{key}", self.prefix));
+        }
         self.keys.remove(key)
     }
 
@@ -85,7 +98,7 @@ impl<'a> Table<'a> {
 
     /// Refuses keys of later versions.
     pub(super) fn unsupported(&mut self, keys: &[&'static str]) -> Result<(), ConfigError> {
-        match keys.iter().filter_map(|key| self.take(key)).min_by_key(|item| item.line) {
+        match keys.iter().filter_map(|key| self.keys.remove(*key)).min_by_key(|item| item.line) {
             None => Ok(()),
             Some(item) => {
                 Err(ConfigError::Unsupported { path: item.file.path.to_path_buf(), line: item.line, key: item.key })

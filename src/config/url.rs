@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// In bytes; what servers take is seldom more.
+const LONGEST: usize = 2048;
+
 /// How the first byte goes over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -41,6 +44,9 @@ impl Scheme {
 impl<'a> Parts<'a> {
     /// Takes an address apart. The error is a reason, in words, without the address.
     pub(super) fn parse(text: &'a str) -> Result<Self, String> {
+        if text.len() > LONGEST {
+            return Err(format!("it is longer than {LONGEST} bytes"));
+        }
         if let Some(c) = text
             .chars()
             .find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'))

@@ -5,6 +5,7 @@
 
 mod ansi;
 mod node_conf;
+mod node_conf_files;
 mod python;
 mod rpc;
 mod words;

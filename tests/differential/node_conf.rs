@@ -2,7 +2,7 @@
 //!
 //! [`Reading::V2`] is compared with the very class and options that the 2.x agent uses. [`Reading::V3`] is compared with a
 //! *model* of the 3.x agent's parser, built on the same class: comments cut before, quotes stripped behind. The model says
-//! what we believe about go-ini; it is not go-ini.
+//! what we believe about go-ini; it is not go-ini. Above the first section it has a `[DEFAULT]`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// Reads a JSON array of texts, writes for each what both readings make of it: null if it is refused.
 const ORACLE: &str = r##"
-import configparser, io, json, re, sys
+import configparser, io, itertools, json, re, sys
 
 COMMENT = re.compile(r"\s[#;].*", re.DOTALL)
 
@@ -34,7 +34,7 @@ def read(text, v3):
     # as open() would: every line end becomes a newline
     lines = io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")
     if v3:
-        lines = map(without_comment, lines)
+        lines = itertools.chain(["[DEFAULT]\n"], map(without_comment, lines))
     try:
         parser.read_file(lines)
     except configparser.Error:

@@ -20,12 +20,15 @@ mod output;
 mod parallel;
 mod plan;
 mod policy;
+mod proxy;
+mod queues;
 mod rows;
 mod scenarios;
 mod schedule;
 
 mod settings;
 mod test_collector;
+mod tls;
 mod trees;
 mod wake;
 mod wires;

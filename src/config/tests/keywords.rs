@@ -184,3 +184,42 @@ fn the_schedule_is_read_as_the_2x_agent_reads_it() {
     let error = with("[dequeue_actions]\nschedule = {nothing.here}").error();
     assert!(error.starts_with("node.conf:5: dequeue_actions.schedule: "), "{error}");
 }
+
+/// A node whose `node.conf` is not text, or not one for 2.x.
+fn odd(conf: &[u8]) -> Node {
+    let node = Node::bare().file("etc/node.conf", "");
+    std::fs::write(node.root.path().join("etc/node.conf"), conf).unwrap();
+    node
+}
+
+#[test]
+fn over_what_2x_stumbles_only_its_own_keywords_stumble() {
+    for (conf, mistake) in [
+        (&b"[node]\nuuid = x\n# r\xe9seau\n"[..], "3: not valid UTF-8"),
+        (b"\xef\xbb\xbf[node]\nuuid = x\n", "1: the file begins with a byte order mark"),
+        (b"other = 1\n[node]\nuuid = x\n", "1: there is no section header"),
+    ] {
+        let with = |line: &str| odd(&[conf, line.as_bytes(), b"\n"].concat());
+        assert_eq!(with("collector = c").load().queues[0].base_url, "https://c/feeder");
+        for lines in ["dbopensvc = c", "collector = c\n[dequeue_actions]\nschedule = @1"] {
+            let error = with(lines).error();
+            assert!(error.starts_with(&format!("node.conf:{mistake}")), "{error}");
+        }
+    }
+    let node = Node::new("dbopensvc = c").file("etc/cluster.conf", "\u{feff}[node]\n");
+    assert!(node.error().starts_with("cluster.conf:1: the file begins with a byte order mark"), "{}", node.error());
+}
+
+#[test]
+fn a_value_that_is_not_text_is_refused_and_a_key_on_top_is_a_default_for_3x() {
+    let error = odd(b"[node]\ncollector = c\nuuid = s3cret\xff\n").error();
+    assert_eq!(error, "node.conf:3: node.uuid: it is not valid UTF-8");
+    let settings = odd(b"uuid = x\n[node]\ncollector = c\n").load();
+    assert_eq!(settings.queues[0].uuid.expose(), "x");
+}
+
+#[test]
+fn an_endless_address_is_refused_and_cut_where_it_is_shown() {
+    let error = Node::new(&format!("collector = https://c/{}", "x".repeat(4096))).error();
+    assert!(error.ends_with("\" is not usable: it is longer than 2048 bytes") && error.len() < 500, "{error}");
+}

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use super::{ConfigError, Paths, Settings};
 
+mod credential;
+mod every_key;
 mod keywords;
 mod own_settings;
 mod policy;

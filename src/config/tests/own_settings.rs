@@ -100,6 +100,10 @@ fn wrong_values_name_file_line_and_key() {
         ("[execution]\nom = \"./om\"", "2: execution.om: \"./om\" is neither a name"),
         ("[execution.environment]\nA = 1", "2: execution.environment.A: expected a string, not an integer"),
         ("[execution.environment]\n\"A=B\" = \"1\"", "2: execution.environment.A=B: this is not the name"),
+        (
+            "[execution.environment]\nCREDENTIALS_DIRECTORY = \"/\"",
+            "2: execution.environment.CREDENTIALS_DIRECTORY: this",
+        ),
         ("[execution.environment]\nLISTEN_FDS = \"1\"", "2: execution.environment.LISTEN_FDS: this variable belongs"),
         ("[execution]\nmax_parallel = 0", "2: execution.max_parallel: 0 is out of range; it must be from 1 to 64"),
         ("[execution]\nmax_parallel = \"2\"", "2: execution.max_parallel: expected a whole number, not a string"),
@@ -137,7 +141,9 @@ fn wrong_values_name_file_line_and_key() {
 
 #[test]
 fn a_settings_file_that_others_can_write_is_refused() {
-    for name in ["etc/actions.toml", "etc/actions.d/1.toml", "etc/node.conf", "etc/cluster.conf", "etc"] {
+    for name in
+        ["etc/actions.toml", "etc/actions.d/1.toml", "etc/actions.d", "etc/node.conf", "etc/cluster.conf", "etc"]
+    {
         let node = Node::new("collector = c").toml("").file("etc/actions.d/1.toml", "").file("etc/cluster.conf", "");
         node.load();
         fs::set_permissions(node.root.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
@@ -174,6 +180,37 @@ fn explain_names_origins_and_shows_no_secret() {
         assert!(!text.contains("s3cret") && !text.contains(UUID), "{text}");
     }
     assert!(settings.origins.keys().all(|key| rows.iter().any(|row| row.key == *key)), "{:?}", settings.origins);
+}
+
+#[test]
+fn what_commands_get_is_bounded() {
+    let variables = |count: usize| {
+        let lines: Vec<_> = (0..count).map(|number| format!("V{number} = \"x\"")).collect();
+        format!("[execution.environment]\n{}\n", lines.join("\n"))
+    };
+    let node = Node::new("collector = c").toml(&variables(64));
+    assert_eq!(node.load().execution.environment.len(), 64);
+    let replaced = node.file("etc/actions.d/1.toml", "execution.environment.V1 = \"y\"\n");
+    assert_eq!(replaced.load().execution.environment["V1"], "y");
+    assert!(toml_error(&variables(65)).ends_with(": execution.environment: there are more than 64 variables"));
+    let long = format!("execution.environment.A = \"{}\"\n", "x".repeat((16 << 10) + 1));
+    assert_eq!(toml_error(&long), "actions.toml:1: execution.environment.A: a value cannot be longer than 16 KiB");
+}
+
+#[test]
+fn plain_http_is_spoken_through_a_proxy_only_where_the_site_says_so_and_not_to_this_machine() {
+    let proxy = "[collector]\nproxy = \"http://p\"\n";
+    for (url, toml, expected) in [
+        ("http://127.0.0.1", "", Proxy::Never),
+        ("http://127.0.0.1", proxy, Proxy::Never),
+        ("http://c", "", Proxy::Never),
+        ("http://c", proxy, Proxy::Url("http://p".to_owned())),
+        ("https://127.0.0.1", "", Proxy::Environment),
+        ("https://c", proxy, Proxy::Url("http://p".to_owned())),
+    ] {
+        let node = Node::new(&format!("collector = {url}\ndbinsecure = true")).toml(toml);
+        assert_eq!(node.load().queues[0].proxy, expected, "{url}, {toml:?}");
+    }
 }
 
 #[test]
