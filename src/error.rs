@@ -8,6 +8,7 @@ use crate::action::ActionKey;
 use crate::action::name::NameError;
 use crate::collector::CollectorError;
 use crate::collector::http::HttpError;
+use crate::commands::register::RegisterError;
 use crate::config::ConfigError;
 use crate::executor::agent::NoAgent;
 use crate::ledger::LedgerError;
@@ -118,6 +119,9 @@ pub enum Error {
     /// A collector did not do what was asked.
     #[error(transparent)]
     Collector(#[from] CollectorError),
+    /// The node is not registered.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
 }
 
 impl Error {
@@ -132,6 +136,7 @@ impl Error {
             Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
                 Exit::Data
             }
+            Self::Register(err) => err.exit(),
             Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
             Self::Name(_) | Self::TooLate { .. } => Exit::Usage,
             Self::Start(_)

@@ -4,6 +4,7 @@ pub mod client;
 mod dialect;
 pub mod http;
 pub mod oc3;
+pub mod registration;
 mod row;
 pub mod rpc;
 mod trace;

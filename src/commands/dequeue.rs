@@ -14,6 +14,7 @@ use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, Progress, open_ledger};
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
+use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
 use crate::wake::protocol::{self, Process, Seen, Step};
@@ -43,6 +44,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let wake = require_root().and_then(|()| Ok(WakeFiles::open(&paths.state)?));
     let (rings, stop) = (Rings::marking(wake.as_ref().ok().cloned()), Stop::default());
     let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
+    let own_ports = activation.ports();
     let follow = activation.terminal && task == Task::Dequeue { no_wait: false };
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
         Ok(doorbell) => doorbell,
@@ -52,7 +54,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let process = Process::new(protocol::Start { listening, knocked, follow });
     let run = match (&loaded, &wake) {
         (Ok((paths, settings)), Ok(wake)) => {
-            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, holder: None })
+            Ok(Run { rings: &rings, stop: &stop, paths, settings, own_ports, wake, holder: None })
         }
         (Err(err), _) | (_, Err(err)) => Err(err),
     };
@@ -139,6 +141,8 @@ struct Run<'a> {
     stop: &'a Stop,
     paths: &'a Paths,
     settings: &'a Settings,
+    /// Of the sockets that this process was given.
+    own_ports: Vec<u16>,
     wake: &'a WakeFiles,
     /// While this process holds the lock.
     holder: Option<(Handler<'a>, Progress)>,
@@ -222,9 +226,19 @@ impl<'a> Run<'a> {
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: open_ledger(&self.paths.state)?,
             wake: self.wake,
+            others: self.others(),
             lock,
             stop: self.stop,
         })
+    }
+
+    /// Who else dequeues, but for queues of which the site asserts that nobody does.
+    fn others(&self) -> Vec<Dequeuer> {
+        let shared: Vec<_> = self.settings.queues.iter().filter(|queue| !queue.exclusive).cloned().collect();
+        if shared.is_empty() {
+            return Vec::new();
+        }
+        dequeuers::find(self.paths, &shared, self.settings.listener_port, &self.own_ports)
     }
 
     /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock

@@ -8,17 +8,20 @@
 
 mod assembly;
 pub mod duration;
+pub mod edit;
 mod endpoint;
 pub mod error;
 mod explain;
 mod fragments;
 mod keywords;
+pub mod listener;
 mod nearest;
 pub mod network;
 pub mod node_conf;
 mod overrides;
 pub mod paths;
 mod references;
+pub mod registration;
 pub mod secret;
 pub mod settings;
 mod size;
@@ -29,6 +32,7 @@ mod url;
 pub use error::ConfigError;
 pub use network::Network;
 pub use paths::Paths;
+pub use registration::Registration;
 pub use secret::Secret;
 pub use settings::{
     Ack, Execution, Explained, Format, Launcher, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings, Tls,

@@ -7,6 +7,7 @@
 //! `auth` is the pair of the node's uuid and its name. The last two answer nil whether or not they changed a row. What
 //! goes wrong is a fault, always with code 1, in a string that begins with the name of a python exception.
 
+pub mod registration;
 mod xml;
 
 #[cfg(test)]
