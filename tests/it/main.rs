@@ -19,6 +19,6 @@ mod operator;
 mod output;
 mod rows;
 mod scenarios;
-
 mod settings;
+mod test_collector;
 mod wake;

@@ -1,4 +1,4 @@
-//! Runs every file of `tests/scenarios` for both dialects. Its README says how one is written.
+//! Runs every file of `tests/scenarios` over every wire. Its README says how one is written.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,27 +19,86 @@ use crate::support::history::Allowed;
 use crate::support::node::{Gate, Node};
 use crate::support::process::{Ended, Process};
 use crate::support::world::World;
-use crate::support::{Dialect, both};
+use crate::support::{Dialect, Wire};
 
 /// Set, it has the files rewritten with what happened. Look at the difference before you commit it.
 const UPDATE: &str = "UPDATE_SCENARIOS";
 
-both!(each_does_what_it_says);
-fn each_does_what_it_says(dialect: Dialect) {
-    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"))
+/// The wires that the handler speaks: each scenario runs over all of them that it does not exclude.
+const SPOKEN: &[Wire] = &[Wire::Oc3, Wire::RpcXml];
+
+/// A file as it is written: steps, and what is to be seen.
+struct Story {
+    name: String,
+    path: PathBuf,
+    steps: String,
+    wires: Vec<Wire>,
+    /// What is to be seen: everywhere (of no wire), and in its place over some wires.
+    expected: Vec<(Vec<Wire>, String)>,
+}
+
+impl Story {
+    fn read(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut parts: Vec<(Option<&str>, String)> = vec![(None, String::new())];
+        for line in text.lines() {
+            match line.strip_prefix("---") {
+                Some(wires) => parts.push((Some(wires.trim()), String::new())),
+                None => parts.last_mut().unwrap().1.extend([line, "\n"]),
+            }
+        }
+        let wires = |names: &str| -> Vec<Wire> {
+            let wire = |word| Wire::ALL.into_iter().find(|wire| wire.name() == word);
+            let known = |word| wire(word).unwrap_or_else(|| panic!("{name}: there is no wire {word:?}"));
+            names.split_whitespace().map(known).collect()
+        };
+        let mut parts = parts.into_iter();
+        let steps = parts.next().unwrap().1;
+        let only = steps.lines().find_map(|line| line.strip_prefix("only "));
+        let only = only.map_or(Wire::ALL.to_vec(), wires);
+        let expected: Vec<_> = parts.map(|(names, part)| (wires(names.unwrap_or_default()), part)).collect();
+        assert!(expected.first().is_some_and(|(wires, _)| wires.is_empty()), "{name}: there is no line '---'");
+        Self { path, steps, wires: only, expected, name }
+    }
+
+    /// Which part of what is to be seen is meant for this wire.
+    fn part(&self, wire: Wire) -> usize {
+        self.expected.iter().position(|(wires, _)| wires.contains(&wire)).unwrap_or(0)
+    }
+
+    fn write(&self) {
+        let mut text = self.steps.clone();
+        for (wires, part) in &self.expected {
+            text.push_str("---");
+            for wire in wires {
+                text.extend([" ", wire.name()]);
+            }
+            let _ = write!(text, "\n{part}");
+        }
+        fs::write(&self.path, text).unwrap();
+    }
+}
+
+#[test]
+fn each_does_what_it_says_over_every_wire() {
+    let stories: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension() == Some("txt".as_ref()))
+        .map(|path| Mutex::new(Story::read(path)))
         .collect();
-    files.sort();
-    assert!(files.len() >= 20, "where are the scenarios?");
+    assert!(stories.len() >= 20, "where are the scenarios?");
+    let is_told = |story: &Mutex<Story>, wire: Wire| story.lock().unwrap().wires.contains(&wire);
+    let all = SPOKEN.iter().flat_map(|wire| stories.iter().map(move |story| (story, *wire)));
+    let runs: Vec<_> = all.filter(|(story, wire)| is_told(story, *wire)).collect();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     // They wait more than they work.
     thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
-                while let Some(file) = files.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if let Err(failure) = check(file, dialect) {
+                while let Some((story, wire)) = runs.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    if let Err(failure) = check(story, *wire) {
                         failures.lock().unwrap().push(failure);
                     }
                 }
@@ -48,36 +107,43 @@ fn each_does_what_it_says(dialect: Dialect) {
     });
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
-    assert!(failures.is_empty(), "{} of {} scenarios failed:\n\n{}", failures.len(), files.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{} of {} runs failed:\n\n{}", failures.len(), runs.len(), failures.join("\n"));
 }
 
-fn check(file: &PathBuf, dialect: Dialect) -> Result<(), String> {
-    let name = file.file_name().unwrap().to_string_lossy();
-    let text = fs::read_to_string(file).unwrap();
-    let (steps, expected) = text.split_once("\n---\n").ok_or_else(|| format!("{name}: there is no line '---'\n"))?;
+fn check(story: &Mutex<Story>, wire: Wire) -> Result<(), String> {
+    let (name, steps, part, expected) = {
+        let story = story.lock().unwrap();
+        let part = story.part(wire);
+        (format!("{} ({})", story.name, wire.name()), story.steps.clone(), part, story.expected[part].1.clone())
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut scenario = Scenario::new(dialect);
+        let mut scenario = Scenario::new(wire);
         for (number, line) in steps.lines().enumerate() {
             if let Err(why) = scenario.step(line.trim()) {
                 panic!("line {}: {why}: {line}", number + 1);
             }
         }
+        let asked = scenario.world.collector.wires();
+        assert!(asked.iter().all(|asked| *asked == wire), "it was to be over {wire:?}, and was over {asked:?}");
         scenario.world.check_but(&scenario.allowed);
         scenario.said
     }));
     let said = outcome.map_err(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
         let why = why.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-        format!("{name} ({}): {why}\n", dialect.name())
+        format!("{name}: {why}\n")
     })?;
     let expected: Vec<_> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if said.len() == expected.len() && said.iter().zip(&expected).all(|(said, pattern)| matches(pattern, said)) {
         return Ok(());
     }
-    if std::env::var_os(UPDATE).is_some() && dialect == Dialect::Oc3 {
-        fs::write(file, format!("{steps}\n---\n{}\n", said.join("\n"))).unwrap();
+    let mut story = story.lock().unwrap();
+    let is_its_own = part > 0 || story.wires.first() == Some(&wire);
+    if std::env::var_os(UPDATE).is_some() && is_its_own {
+        story.expected[part].1 = said.join("\n") + "\n";
+        story.write();
     }
-    Err(format!("{name} ({}):\n{}", dialect.name(), difference(&expected, &said)))
+    Err(format!("{name}:\n{}", difference(&expected, &said)))
 }
 
 /// Whether a line is as expected, where `*` stands for anything.
@@ -136,8 +202,8 @@ struct Scenario {
 type Step = Result<(), String>;
 
 impl Scenario {
-    fn new(dialect: Dialect) -> Self {
-        let world = World::new(dialect);
+    fn new(wire: Wire) -> Self {
+        let world = World::over(wire);
         let gate = world.node.gate("gate");
         Self {
             running: None,
@@ -152,7 +218,7 @@ impl Scenario {
     }
 
     fn step(&mut self, line: &str) -> Step {
-        if line.is_empty() || line.starts_with('#') {
+        if line.is_empty() || line.starts_with('#') || line.starts_with("only ") {
             return Ok(());
         }
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));

@@ -42,6 +42,52 @@ impl Dialect {
     }
 }
 
+/// The ways in which a node and a collector may talk. A queue is of a [`Dialect`]; the dialect of 1.x/2.x collectors is
+/// spoken in several forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wire {
+    /// REST to collector 3.
+    Oc3,
+    /// XML-RPC, with rows that are sent, then acknowledged.
+    RpcXml,
+    /// XML-RPC to a collector of before 2021: what is sent counts as acknowledged.
+    RpcXmlV1,
+    /// JSON-RPC 2.
+    RpcJson,
+}
+
+impl Wire {
+    #[allow(dead_code, reason = "not every test binary speaks them all")]
+    pub(crate) const ALL: [Self; 4] = [Self::Oc3, Self::RpcXml, Self::RpcXmlV1, Self::RpcJson];
+
+    /// Its name in scenarios.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Oc3 => "oc3",
+            Self::RpcXml => "xml",
+            Self::RpcXmlV1 => "v1",
+            Self::RpcJson => "json",
+        }
+    }
+
+    /// Whose queue it serves.
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Self::Oc3 => Dialect::Oc3,
+            Self::RpcXml | Self::RpcXmlV1 | Self::RpcJson => Dialect::Rpc,
+        }
+    }
+}
+
+impl From<Dialect> for Wire {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Oc3 => Self::Oc3,
+            Dialect::Rpc => Self::RpcXml,
+        }
+    }
+}
+
 /// Base64, as HTTP Basic wants it.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -75,3 +121,37 @@ macro_rules! both {
     };
 }
 pub(crate) use both;
+
+/// Makes four tests of a function, one for each wire: `over_each_wire!(name);` before `fn name(wire: Wire)`.
+#[allow(unused_macros, reason = "not every test binary speaks them all")]
+macro_rules! over_each_wire {
+    ($(#[$meta:meta])? $name:ident) => {
+        mod $name {
+            $(#[$meta])?
+            #[test]
+            fn oc3() {
+                super::$name($crate::support::Wire::Oc3);
+            }
+
+            $(#[$meta])?
+            #[test]
+            fn xml() {
+                super::$name($crate::support::Wire::RpcXml);
+            }
+
+            $(#[$meta])?
+            #[test]
+            fn v1() {
+                super::$name($crate::support::Wire::RpcXmlV1);
+            }
+
+            $(#[$meta])?
+            #[test]
+            fn json() {
+                super::$name($crate::support::Wire::RpcJson);
+            }
+        }
+    };
+}
+#[allow(unused_imports, reason = "not every test binary speaks them all")]
+pub(crate) use over_each_wire;

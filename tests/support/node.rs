@@ -21,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::collector::Collector;
 use super::process::{Ended, Launch};
-use super::{DEADLINE, Dialect, NODE, UUID};
+use super::{DEADLINE, Dialect, NODE, UUID, Wire};
 
 const HANDLER: &str = env!("CARGO_BIN_EXE_opensvc-actions");
 /// By it every process of this node is known, however it came to be.
@@ -106,28 +106,42 @@ impl Node {
 
     /// A node whose queues are at this collector.
     pub(crate) fn of(collector: &Collector, dialects: &[Dialect]) -> Self {
+        Self::over(collector, &dialects.iter().copied().map(Wire::from).collect::<Vec<_>>())
+    }
+
+    /// The same, over these wires: one for each queue.
+    pub(crate) fn over(collector: &Collector, wires: &[Wire]) -> Self {
         let node = Self::bare();
-        let queues: Vec<_> = dialects.iter().map(|dialect| (*dialect, collector)).collect();
-        node.register(&queues);
+        node.wire(&wires.iter().map(|wire| (*wire, collector)).collect::<Vec<_>>());
         node
     }
 
-    /// Writes `node.conf` and `actions.toml` for queues at collectors, of which the first says whom to trust.
+    /// Writes `node.conf` and `actions.toml` for queues at collectors.
     pub(crate) fn register(&self, queues: &[(Dialect, &Collector)]) {
+        self.wire(&queues.iter().map(|(dialect, collector)| (Wire::from(*dialect), *collector)).collect::<Vec<_>>());
+    }
+
+    /// The same, for queues over these wires.
+    pub(crate) fn wire(&self, queues: &[(Wire, &Collector)]) {
         let keywords: String = queues
             .iter()
-            .map(|(dialect, collector)| match dialect {
+            .map(|(wire, collector)| match wire.dialect() {
                 Dialect::Oc3 => format!("collector = {}\n", collector.url()),
                 Dialect::Rpc => format!("dbopensvc = {}\n", collector.url()),
             })
             .collect();
         self.write("etc/node.conf", format!("[node]\n{keywords}uuid = {UUID}\n"));
         let mut toml = format!("[collector]\nnode = {NODE:?}\n");
-        for (dialect, collector) in queues {
+        for (wire, collector) in queues {
+            let queue = wire.dialect().name();
+            let _ = writeln!(toml, "[collector.{queue}]");
             if let Some(pem) = collector.ca_pem() {
-                let path = format!("etc/{}.pem", dialect.name());
+                let path = format!("etc/{queue}.pem");
                 self.write(&path, pem);
-                let _ = writeln!(toml, "[collector.{}]\nca_file = \"{}\"", dialect.name(), self.path(&path).display());
+                let _ = writeln!(toml, "ca_file = \"{}\"", self.path(&path).display());
+            }
+            if *wire == Wire::RpcJson {
+                toml.push_str("format = \"json\"\n");
             }
         }
         toml.push_str("[wake]\nmin_interval = \"0s\"\n");

@@ -5,7 +5,7 @@ use super::collector::state::Row;
 use super::history::{self, Allowed};
 use super::node::Node;
 use super::process::Ended;
-use super::{Dialect, pki::Flaw};
+use super::{Dialect, Wire, pki::Flaw};
 
 /// A node with one queue, and the collector of it.
 pub(crate) struct World {
@@ -25,6 +25,16 @@ impl World {
 
     pub(crate) fn at(collector: Collector, dialect: Dialect) -> Self {
         Self { node: Node::of(&collector, &[dialect]), collector, dialect }
+    }
+
+    /// A node and a collector that talk over this wire.
+    #[allow(dead_code, reason = "not every test binary speaks them all")]
+    pub(crate) fn over(wire: Wire) -> Self {
+        let collector = Collector::start();
+        if wire == Wire::RpcXmlV1 {
+            collector.become_old();
+        }
+        Self { node: Node::over(&collector, &[wire]), collector, dialect: wire.dialect() }
     }
 
     pub(crate) fn enqueue(&self, command: &str) -> i64 {

@@ -9,8 +9,14 @@ pub(crate) enum Call {
     Fetch,
     /// Saying that rows are held.
     Ack,
-    /// Posting a result.
+    /// Posting results.
     Report,
+    /// Asking which calls there are, in whatever way.
+    Methods,
+    /// Asking for a secret.
+    Register,
+    /// Posting the system document.
+    System,
     /// What is not in the protocol.
     Other,
 }
@@ -51,7 +57,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// Something else is answered, and nothing was done.
     Answer(Answer),
-    /// The dialect's own error with this text, and nothing was done.
+    /// The dialect's own error with this text. Of a batch, what comes before the row that [`When::Row`] names, or before
+    /// the first that is [`When::Larger`], was done; else nothing was.
     Refusal(String),
     /// The right status and a body of so many bytes without meaning.
     Huge(usize),

@@ -5,6 +5,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use super::fault::Answer;
 
+/// Nothing that a node sends has a larger body, or more headers.
+const BODY_MAX: usize = 64 << 20;
+const HEADERS_MAX: usize = 64;
+
 /// One request, whole.
 pub(super) struct Request {
     pub(super) method: String,
@@ -30,9 +34,15 @@ impl Request {
             stream.read_line(&mut line)?;
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            if headers.len() > HEADERS_MAX {
+                return Err(io::Error::other("too many headers"));
+            }
         }
         let mut request = Self { method, path, headers, body: Vec::new() };
         let length = request.header("content-length").map_or(Ok(0), str::parse).map_err(io::Error::other)?;
+        if length > BODY_MAX {
+            return Err(io::Error::other(format!("a body of {length} bytes")));
+        }
         request.body.resize(length, 0);
         stream.read_exact(&mut request.body)?;
         Ok(Some(request))

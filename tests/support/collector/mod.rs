@@ -1,12 +1,19 @@
-//! An in-memory collector over real TLS that speaks both dialects, fails on request, and remembers everything.
+//! An in-memory collector over real TLS that speaks every wire, registers nodes, fails on request, and remembers
+//! everything.
 
+mod exchange;
 pub(crate) mod fault;
 mod http;
+mod json;
 mod oc3;
+pub(crate) mod register;
 mod rpc;
 mod serve;
 pub(crate) mod state;
+mod value;
+mod xml;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -17,8 +24,9 @@ use std::time::Instant;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 use super::pki::{Flaw, Pki};
-use super::{DEADLINE, Dialect};
+use super::{DEADLINE, Dialect, Wire};
 use fault::{Call, Fault, Planned, When};
+use register::Registered;
 use state::{Event, Row, State};
 
 /// A running collector; it goes with its value.
@@ -215,6 +223,11 @@ impl Collector {
         });
     }
 
+    /// From now on it is one of those that know only the first version of the fetch, and no acknowledgement.
+    pub(crate) fn become_old(&self) {
+        self.shared.change(|state| state.is_old = true);
+    }
+
     /// Plans a failure.
     pub(crate) fn fail(&self, call: Call, when: When, fault: Fault) {
         self.shared.change(|state| state.faults.push(Planned { call, when, fault }));
@@ -278,6 +291,43 @@ impl Drop for Collector {
             });
             let _ = TcpStream::connect(self.address);
         }
+    }
+}
+
+/// Who is registered.
+#[allow(dead_code, reason = "not every test binary registers nodes")]
+impl Collector {
+    /// Whether nodes may register themselves (`refuse_anon_register` of 2.x, `allow_anon_register` of oc3). At first not.
+    pub(crate) fn allow_anonymous(&self, allow: bool) {
+        self.shared.change(|state| state.registry.allows_anonymous = allow);
+    }
+
+    /// Registers a node, beside those that there are.
+    pub(crate) fn register(&self, name: &str, uuid: &str) {
+        self.shared.change(|state| state.registry.add(name, uuid, None));
+    }
+
+    /// Forgets a node, even the one that is known from the start.
+    pub(crate) fn unregister(&self, name: &str) {
+        self.shared.change(|state| state.registry.nodes.retain(|node| node.name != name));
+    }
+
+    /// The nodes of a name: one for each application it was registered with.
+    pub(crate) fn registered(&self, name: &str) -> Vec<Registered> {
+        let state = self.shared.state();
+        state.registry.nodes.iter().filter(|node| node.name == name).cloned().collect()
+    }
+
+    /// Queues a node action as a real collector does: a feed row for a feed node, a pull row for any other.
+    pub(crate) fn enqueue_for_node(&self, name: &str, command: &str) -> i64 {
+        let is_feed = self.registered(name).iter().any(|node| node.is_feed);
+        self.enqueue(if is_feed { Dialect::Oc3 } else { Dialect::Rpc }, command)
+    }
+
+    /// Over which wires so far something was asked.
+    pub(crate) fn wires(&self) -> BTreeSet<Wire> {
+        let wire = |event: &Event| if let Event::Asked { wire, .. } = event { *wire } else { None };
+        self.shared.state().events.iter().filter_map(wire).collect()
     }
 }
 

@@ -2,20 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{NODE, UUID, base64};
+use super::super::NODE;
 use super::fault::Answer;
-use super::http::Request;
 use super::state::{Odd, Row};
 
 pub(super) const FETCH: &str = "/feeder/api/node/actionq";
 
 fn answer(status: u16, body: &Value) -> Answer {
     Answer::new(status, "application/json", format!("{body}\n"))
-}
-
-pub(super) fn is_authorized(request: &Request) -> bool {
-    let credentials = base64(format!("{NODE}:{UUID}").as_bytes());
-    request.header("authorization") == Some(&format!("Basic {credentials}"))
 }
 
 pub(super) fn unauthorized() -> Answer {

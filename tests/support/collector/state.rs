@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::net::TcpStream;
 
-use super::super::Dialect;
-use super::fault::{Call, Fault, Planned};
+use super::super::{Dialect, Wire};
+use super::fault::{Call, Fault, Planned, When};
+use super::register::Registry;
 
 /// What a stream's column holds.
 const COLUMN: usize = 65_535;
@@ -131,7 +132,7 @@ impl Row {
         let (minute, second) = (self.id / 60 % 60, self.id % 60);
         match self.dialect {
             Dialect::Oc3 => format!("2026-11-21T08:{minute:02}:{second:02}Z"),
-            Dialect::Rpc => format!("20261121T08:{minute:02}:{second:02}"),
+            Dialect::Rpc => format!("2026-11-21 08:{minute:02}:{second:02}"),
         }
     }
 }
@@ -156,7 +157,7 @@ pub(crate) enum Event {
     /// An exchange began.
     Asked {
         call: Call,
-        dialect: Option<Dialect>,
+        wire: Option<Wire>,
         bytes: usize,
     },
     /// It was made to fail.
@@ -183,6 +184,19 @@ pub(crate) enum Event {
     },
     /// Credentials were refused.
     Unauthorized,
+    /// A node was given its secret, or was refused it. By REST, the name is the body that has it.
+    Registered {
+        name: String,
+        refusal: Option<String>,
+        answered: bool,
+    },
+    /// A system document came; what it lacks, if anything.
+    System {
+        name: String,
+        missing: Vec<String>,
+    },
+    /// A call was tried that this collector is too old for.
+    Unsupported(String),
     /// A request is not in the protocol.
     Strange(String),
 }
@@ -205,6 +219,9 @@ pub(super) struct State {
     pub(super) gone: bool,
     pub(super) connections: usize,
     pub(super) sockets: Vec<(usize, TcpStream)>,
+    pub(super) registry: Registry,
+    /// It knows the first version of the fetch only, which hands rows out as if they had been acknowledged.
+    pub(super) is_old: bool,
     last_id: i64,
 }
 
@@ -241,38 +258,38 @@ impl State {
     pub(super) fn begin(
         &mut self,
         call: Call,
-        dialect: Option<Dialect>,
+        wire: Option<Wire>,
         rows: &[i64],
         bytes: usize,
-    ) -> Option<(Fault, Ticket)> {
+    ) -> Option<(Fault, When, Ticket)> {
         self.events.push(match call {
             Call::Connection => Event::Connected,
-            _ => Event::Asked { call, dialect, bytes },
+            _ => Event::Asked { call, wire, bytes },
         });
         let nth = self.count(call);
         let planned = self
             .faults
             .iter_mut()
-            .find_map(|planned| planned.applies(call, nth, rows, bytes).then(|| planned.fault.clone()));
-        if let Some(fault) = &planned {
+            .find_map(|planned| planned.applies(call, nth, rows, bytes).then(|| (planned.fault.clone(), planned.when)));
+        if let Some((fault, _)) = &planned {
             let mut how = format!("{fault:?}");
             how.truncate(how.floor_char_boundary_of(100));
             self.events.push(Event::Failed { call, how });
         }
-        planned.map(|fault| (fault, Ticket(self.releases)))
+        planned.map(|(fault, when)| (fault, when, Ticket(self.releases)))
     }
 
     /// Hands out what waits.
     pub(super) fn fetch(&mut self, dialect: Dialect, answered: bool) -> Vec<Row> {
         let mut handed = Vec::new();
         for row in &mut self.rows {
-            let waits = matches!(row.status, 'W' | 'N') || (row.status == 'S' && row.old);
+            let waits = matches!(row.status, 'W' | 'N') || (row.status == 'S' && row.old && !self.is_old);
             if row.dialect == dialect && (waits || row.send_once_more) {
                 row.send_once_more = false;
                 row.handed_out += 1;
                 handed.push(row.clone());
                 if !row.stuck {
-                    row.status = 'S';
+                    row.status = if self.is_old { 'R' } else { 'S' };
                 }
             }
         }
