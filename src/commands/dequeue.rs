@@ -14,7 +14,7 @@ use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, Progress, open_ledger};
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
-use crate::wake::dequeuers::{self, Dequeuer};
+use crate::wake::dequeuers;
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
 use crate::wake::protocol::{self, Process, Seen, Step};
@@ -226,19 +226,10 @@ impl<'a> Run<'a> {
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: open_ledger(&self.paths.state)?,
             wake: self.wake,
-            others: self.others(),
+            others: dequeuers::find(self.paths, &settings.queues, settings.listener_port, &self.own_ports),
             lock,
             stop: self.stop,
         })
-    }
-
-    /// Who else dequeues, but for queues of which the site asserts that nobody does.
-    fn others(&self) -> Vec<Dequeuer> {
-        let shared: Vec<_> = self.settings.queues.iter().filter(|queue| !queue.exclusive).cloned().collect();
-        if shared.is_empty() {
-            return Vec::new();
-        }
-        dequeuers::find(self.paths, &shared, self.settings.listener_port, &self.own_ports)
     }
 
     /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock

@@ -77,12 +77,12 @@ impl RegisterError {
     pub fn exit(&self) -> Exit {
         use registration::Kind;
         match self {
+            Self::Interrupted | Self::Password(PasswordError::Interrupted) => Exit::TempFail,
             Self::WhichQueue | Self::NoAsset | Self::AppWithoutUser | Self::Password(_) => Exit::Usage,
             Self::NoSuchQueue(_) | Self::Other { .. } | Self::Already { .. } | Self::Edit(EditError::Shape(_)) => {
                 Exit::Config
             }
             Self::Edit(_) => Exit::Unavailable,
-            Self::Interrupted => Exit::TempFail,
             Self::Collector(err) => match err.kind {
                 Kind::Usage => Exit::Usage,
                 Kind::Refused => Exit::NoPermission,

@@ -120,7 +120,7 @@ impl fmt::Display for Dequeuer {
     }
 }
 
-/// Looks for others that take rows of these queues. `own_ports` are those of the sockets that this process was given, so
+/// Looks for others that take rows of these queues, but for those that are `exclusive`. `own_ports` are those of the sockets that this process was given, so
 /// that whoever holds such a port holds it for this program.
 ///
 /// Costs a handful of system calls where the port is ours or nobody's. Only where somebody else holds it, and process 1
@@ -128,7 +128,12 @@ impl fmt::Display for Dequeuer {
 #[must_use]
 pub fn find(paths: &Paths, queues: &[QueueSettings], port: u16, own_ports: &[u16]) -> Vec<Dequeuer> {
     let mut found = Vec::new();
-    let wanted = |queue| queues.iter().any(|settings| settings.queue == queue);
+    // Of the others, the site asserts that nobody else takes their rows.
+    let shared: Vec<_> = queues.iter().filter(|settings| !settings.exclusive).map(|settings| settings.queue).collect();
+    if shared.is_empty() {
+        return found;
+    }
+    let wanted = |queue| shared.contains(&queue);
     let socket = paths.agent_var.join("lsnr/http.sock");
     if wanted(Queue::Oc3) && answers(&socket) {
         found.push(Dequeuer::Daemon3 { socket });
@@ -140,7 +145,7 @@ pub fn find(paths: &Paths, queues: &[QueueSettings], port: u16, own_ports: &[u16
     } else if !own_ports.contains(&port) {
         found.extend(holder(port, &paths.state));
     }
-    found.retain(|other| queues.iter().any(|settings| other.takes(settings.queue)));
+    found.retain(|other| shared.iter().any(|queue| other.takes(*queue)));
     found
 }
 

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dequeuers;
 mod environment;
 mod exits;
 mod interruptions;
@@ -17,6 +18,7 @@ mod losses;
 mod main_path;
 mod operator;
 mod output;
+mod register;
 mod rows;
 mod scenarios;
 mod settings;
