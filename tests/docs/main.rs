@@ -4,3 +4,4 @@
 
 mod layers;
 mod man;
+mod readme;
