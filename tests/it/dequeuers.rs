@@ -200,6 +200,6 @@ fn whom_proc_does_not_show_is_not_accused() {
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     notify_on(&world.node, held.local_addr().unwrap().port());
     // In a pid name space of its own, whose /proc does not show this test.
-    let shell = ["unshare", "--pid", "--fork", "--mount-proc"].map(|word| word.into());
+    let shell = ["unshare", "--pid", "--fork", "--mount-proc"].map(Into::into);
     world.node.handler().within(shell).run().exits(0);
 }
