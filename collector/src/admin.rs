@@ -24,6 +24,24 @@ pub struct NewAction {
     pub command: String,
 }
 
+/// A user to add, or to give another password.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+}
+
+/// A user to remove.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldUser {
+    /// Its name.
+    pub name: String,
+}
+
 /// Why a request is refused.
 enum Refusal {
     Unauthorized,
@@ -48,7 +66,8 @@ impl Refusal {
             Self::Bad(text) => (400, text.clone()),
             Self::Store(error) => {
                 let status = match error {
-                    StoreError::NoNode(_) | StoreError::NoAction(_) => 404,
+                    StoreError::NoNode(_) | StoreError::NoAction(_) | StoreError::NoUser(_) => 404,
+                    StoreError::Full(_) => 507,
                     StoreError::Refused { .. } => 409,
                     StoreError::Invalid(_) => 400,
                     _ => 500,
@@ -86,6 +105,21 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
     match (request.method.as_str(), &path[..]) {
         ("GET", ["nodes"]) => Ok(json_answer(200, &json!({ "nodes": collector.store().nodes()? }))),
         ("POST", ["nodes"]) => Ok(json_answer(200, &collector.store().put_node(&body::<NodeChange>(request)?)?)),
+        ("GET", ["users"]) => {
+            let users: Vec<Value> = collector.store().users()?.iter().map(|name| json!({ "name": name })).collect();
+            Ok(json_answer(200, &json!({ "users": users })))
+        }
+        ("POST", ["users"]) => {
+            let new: NewUser = body(request)?;
+            // It takes a quarter of a second in which nobody is served: operators are few.
+            collector.store().put_user(&new.name, &new.password)?;
+            Ok(json_answer(200, &json!({ "name": new.name })))
+        }
+        ("POST", ["users", "remove"]) => {
+            let user: OldUser = body(request)?;
+            collector.store().remove_user(&user.name)?;
+            Ok(json_answer(200, &json!({ "name": user.name })))
+        }
         ("GET", ["actions"]) => {
             let (node, status) = filters(request.query())?;
             let actions = collector.store().list(node.as_deref(), status)?;
@@ -105,7 +139,10 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
             Ok(json_answer(200, &whole(&action)))
         }
         ("POST", ["actions", id, "cancel"]) => Ok(json_answer(200, &whole(&collector.store().cancel(number(id)?)?))),
-        (_, ["nodes" | "actions"] | ["actions", _] | ["actions", _, "redo" | "cancel"]) => Err(Refusal::NotAllowed),
+        (
+            _,
+            ["nodes" | "actions" | "users"] | ["users", "remove"] | ["actions", _] | ["actions", _, "redo" | "cancel"],
+        ) => Err(Refusal::NotAllowed),
         _ => Err(Refusal::NotFound),
     }
 }

@@ -17,6 +17,8 @@ const JSON_HELP: &str = "\
 Documents of --json (dates in RFC 3339, UTC, or null):
   node add                     {name, node_id, uuid, type, connect_to, port, cluster}
   node list                    {nodes: [...]}
+  user add, user remove        {name}
+  user list                    {users: [{name}, ...]}
   enqueue, show, redo, cancel  {id, node, service, type, command, status, ret, queued, notified,
                                sent, received, reported, dequeued, stdout, stderr}
   list                         {actions: [...]}, each without stdout and stderr
@@ -53,6 +55,9 @@ pub(crate) enum OperatorCommand {
     /// Register nodes, list them.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Users, who may register nodes with their passwords.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Queue an action; print its number.
     Enqueue(Enqueue),
     /// List the queue.
@@ -83,6 +88,10 @@ struct Serve {
     /// Never connect to nodes: pull rows then wait until they are fetched.
     #[arg(long)]
     no_notify: bool,
+    /// Let nodes register themselves without any credentials (the real collectors' `refuse_anon_register = False` and
+    /// `allow_anon_register`): whoever can connect can then add nodes. Without it a user's password is needed.
+    #[arg(long)]
+    allow_anonymous_registration: bool,
     /// Milliseconds before the first attempt to notify.
     #[arg(long, value_name = "MS", default_value_t = 1000, hide = true)]
     notify_delay: u64,
@@ -114,6 +123,36 @@ pub(crate) enum NodeCommand {
     Add(NodeAdd),
     /// List nodes. The uuids are secrets: only --json shows them.
     List(ClientArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user, or give one another password: a line of standard input, or asked for at a terminal. A user may register
+    /// any node, and be told the uuid of any.
+    Add(UserAdd),
+    /// List users.
+    List(ClientArgs),
+    /// Remove a user. The nodes that it registered stay.
+    Remove(UserRemove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserAdd {
+    /// The user's name, often a mail address.
+    pub(crate) name: String,
+    /// Read the password from the first line of this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserRemove {
+    /// The user's name.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +278,13 @@ fn start_log(verbose: bool) {
 impl Serve {
     fn options(self, state: StateDir) -> Options {
         let notify = (!self.no_notify).then_some(Duration::from_millis(self.notify_delay));
-        Options { state, listen: self.listen, pair: self.cert.zip(self.key), names: self.names, notify }
+        Options {
+            state,
+            listen: self.listen,
+            pair: self.cert.zip(self.key),
+            names: self.names,
+            notify,
+            anonymous: self.allow_anonymous_registration,
+        }
     }
 }

@@ -7,9 +7,12 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::admin::NewAction;
-use crate::cli::{ClientArgs, Enqueue, List, NodeAdd, NodeCommand, One, OperatorCommand, Show};
+use crate::admin::{NewAction, NewUser, OldUser};
+use crate::cli::{
+    ClientArgs, Enqueue, List, NodeAdd, NodeCommand, One, OperatorCommand, Show, UserAdd, UserCommand, UserRemove,
+};
 use crate::client::{Access, Api, ClientError};
+use crate::secret;
 use crate::state::StateDir;
 use crate::store::{NodeChange, Status};
 use crate::text;
@@ -29,6 +32,19 @@ pub(crate) async fn run(command: OperatorCommand, state: &StateDir) -> Result<Ex
             let change = add.change();
             let node = add.client.open(state)?.call(Method::POST, "nodes", &[], Some(&change)).await?;
             (add.client, Printed { human: text::line(&node["uuid"]), value: node })
+        }
+        OperatorCommand::User(UserCommand::List(client)) => {
+            let users = client.open(state)?.call(Method::GET, "users", &[], empty).await?;
+            (client, Printed { human: text::users(&users), value: users })
+        }
+        OperatorCommand::User(UserCommand::Add(UserAdd { name, password_file, client })) => {
+            let new = NewUser { name, password: secret::read(password_file.as_deref())? };
+            let user = client.open(state)?.call(Method::POST, "users", &[], Some(&new)).await?;
+            (client, Printed { human: String::new(), value: user })
+        }
+        OperatorCommand::User(UserCommand::Remove(UserRemove { name, client })) => {
+            let user = client.open(state)?.call(Method::POST, "users/remove", &[], Some(&OldUser { name })).await?;
+            (client, Printed { human: String::new(), value: user })
         }
         OperatorCommand::Enqueue(Enqueue { node, service, command, client }) => {
             let new = NewAction { node, service, command };

@@ -3,20 +3,48 @@
 //! Served under `/api` and under `/feeder/api`, as behind the reverse proxy of a site. What the real database refuses
 //! with an SQL error is refused with the same text, and the row stays as it was.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::gojson::{self, GoError};
 use crate::http::{Answer, Collector, Request};
-use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, TEXT_MAX};
+use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, System, TEXT_MAX};
 
 /// The version the feeder says it is.
 const VERSION: &str = "3.0.4";
 /// The range of a timestamp column, in seconds.
 const DATES: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
+
+/// What the `properties` of a system document must have, each as an object with a `value`.
+const SYSTEM: [&str; 26] = [
+    "bios_version",
+    "cluster_id",
+    "cpu_cores",
+    "cpu_dies",
+    "cpu_freq",
+    "cpu_model",
+    "cpu_threads",
+    "enclosure",
+    "fqdn",
+    "last_boot",
+    "listener_port",
+    "manufacturer",
+    "mem_banks",
+    "mem_bytes",
+    "mem_slots",
+    "model",
+    "node_env",
+    "nodename",
+    "os_arch",
+    "os_kernel",
+    "os_name",
+    "os_vendor",
+    "serial",
+    "sp_version",
+    "tz",
+    "version",
+];
 
 const NO_CREDENTIALS: &str = "strategies/union: [not public url, strategies/basic: Request missing BasicAuth]";
 const BAD_CREDENTIALS: &str = "strategies/union: [not public url, invalid credentials]";
@@ -52,10 +80,16 @@ pub fn answer(collector: &Collector, request: &Request, now: Timestamp) -> Answe
         ("GET", "/api/node/actionq") => fetch(collector, &node, now),
         ("POST", "/api/node/actionq/running") => running(collector, &node, &request.body, now),
         ("POST", "/api/node/actionq/done") => done(collector, &node, &request.body, now),
+        ("POST", "/api/node/system") => Ok(system(collector, &node, &request.body)),
         ("GET", "/api/version") => Ok(Answer::json(200, gojson::write(&json!({ "version": VERSION })))),
-        (_, "/api/node/actionq" | "/api/node/actionq/running" | "/api/node/actionq/done" | "/api/version") => {
-            Ok(message(405, "Method Not Allowed"))
-        }
+        (
+            _,
+            "/api/node/actionq"
+            | "/api/node/actionq/running"
+            | "/api/node/actionq/done"
+            | "/api/node/system"
+            | "/api/version",
+        ) => Ok(message(405, "Method Not Allowed")),
         _ => Ok(message(404, "Not Found")),
     };
     answer.unwrap_or_else(|refusal| refusal)
@@ -83,10 +117,8 @@ fn server_error(error: &StoreError) -> Answer {
 }
 
 fn authenticate(collector: &Collector, request: &Request) -> Result<Identity, &'static str> {
-    let credentials = request.credentials("Basic").and_then(|credentials| BASE64_STANDARD.decode(credentials).ok());
-    let credentials = credentials.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let (name, uuid) = credentials.as_deref().and_then(|text| text.split_once(':')).ok_or(NO_CREDENTIALS)?;
-    match collector.store().authenticate(name, uuid) {
+    let (name, uuid) = request.basic().ok_or(NO_CREDENTIALS)?;
+    match collector.store().authenticate(&name, &uuid) {
         Ok(Auth::Node(node)) => Ok(node),
         Ok(Auth::Unknown | Auth::WrongSecret) => Err(BAD_CREDENTIALS),
         Err(error) => {
@@ -156,6 +188,34 @@ fn done(collector: &Collector, node: &Identity, body: &[u8], now: Timestamp) -> 
         store.report(&node.node_id, &[report], now).map_err(|error| server_error(&error))?;
     }
     Ok(accepted())
+}
+
+/// The system document of a node ("asset"). The real one answers before it has read it, so that the node hears the same
+/// whatever it says; a document that lacks something changes nothing.
+fn system(collector: &Collector, node: &Identity, body: &[u8]) -> Answer {
+    let taken = read_system(body)
+        .and_then(|system| collector.store().put_system(&node.node_id, &system).map_err(|error| error.to_string()));
+    if let Err(why) = taken {
+        tracing::warn!("the system document of node {} is not taken: {why}", node.node_id);
+    }
+    accepted()
+}
+
+fn read_system(body: &[u8]) -> Result<System, String> {
+    let document: serde_json::Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let properties = document["properties"].as_object().ok_or("there are no properties")?;
+    let value = |name: &str| properties.get(name).and_then(|property| property.get("value"));
+    let missing: Vec<_> = SYSTEM.into_iter().filter(|name| value(name).is_none()).collect();
+    if !missing.is_empty() {
+        return Err(format!("there is no value of {}", missing.join(", ")));
+    }
+    let text = |name: &str| value(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let port = value("listener_port").and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
+    Ok(System {
+        cluster: text("cluster_id").unwrap_or_default(),
+        connect_to: text("connect_to").filter(|text| !text.is_empty()),
+        port: port.filter(|port| *port > 0),
+    })
 }
 
 fn check_date(date: Option<Timestamp>) -> Result<(), String> {

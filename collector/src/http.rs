@@ -1,7 +1,9 @@
-//! Requests and answers as plain values: the three conversations are functions from one to the other.
+//! Requests and answers as plain values: the conversations are functions from one to the other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hyper::body::Bytes;
 use tokio::sync::Notify;
 
@@ -16,6 +18,8 @@ pub struct Request {
     pub uri: String,
     /// The value of `Authorization`, when there is one and it is text.
     pub authorization: Option<String>,
+    /// The value of `Content-Type`, when there is one and it is text.
+    pub content_type: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -38,6 +42,15 @@ impl Request {
     pub fn credentials(&self, scheme: &str) -> Option<&str> {
         let (given, credentials) = self.authorization.as_deref()?.split_once(' ')?;
         given.eq_ignore_ascii_case(scheme).then_some(credentials)
+    }
+
+    /// The name and the secret of Basic credentials.
+    #[must_use]
+    pub fn basic(&self) -> Option<(String, String)> {
+        let bytes = BASE64_STANDARD.decode(self.credentials("Basic")?).ok()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (name, secret) = text.split_once(':')?;
+        Some((name.to_owned(), secret.to_owned()))
     }
 }
 
@@ -68,13 +81,15 @@ pub struct Collector {
     pub token: String,
     /// Rung when a row may wait for its notification.
     pub waiting: Notify,
+    /// Whether nodes may register themselves without any credentials.
+    pub anonymous: bool,
 }
 
 impl Collector {
     /// A collector over this store.
     #[must_use]
-    pub fn new(store: Store, token: String) -> Self {
-        Self { store: Mutex::new(store), token, waiting: Notify::new() }
+    pub fn new(store: Store, token: String, anonymous: bool) -> Self {
+        Self { store: Mutex::new(store), token, waiting: Notify::new(), anonymous }
     }
 
     /// The store. Each conversation step takes it once; a transaction cut by a panic was rolled back.

@@ -4,8 +4,10 @@
 //! side of two real collectors, with their rules and their error bodies:
 //!
 //! * `oc3` ([`feeder`]): the REST feeder of collector 3, for *feed* rows;
-//! * `rpc` ([`rpc`]): the three queue calls of the 1.x/2.x collectors over XML-RPC, for *pull* rows, whose nodes are
-//!   notified over TCP ([`notifier`]).
+//! * `rpc` ([`rpc`]): the queue calls of the 1.x/2.x collectors, over XML-RPC and JSON-RPC 2, for *pull* rows, whose nodes
+//!   are notified over TCP ([`notifier`]).
+//!
+//! Nodes register with a user's password, or without where the server allows it ([`register`]).
 //!
 //! A row is feed or pull, as its node was when the action was queued, and never changes sides. Operators work through an
 //! authenticated API ([`admin`]) and the command line that uses it ([`cli`], [`client`]).
@@ -27,8 +29,8 @@
 //!
 //! # What is not here
 //!
-//! Purging (rows are kept for ever), registration by nodes, users and rights, push rows, JSON-RPC 2, the 1.x fetch, and
-//! every other call of a real collector.
+//! Purging (rows are kept for ever), applications, groups and rights, push rows, and every other call of a real
+//! collector.
 //!
 //! # JSON
 //!
@@ -36,6 +38,7 @@
 //!
 //! * a node: `{"name", "node_id", "uuid", "type": "pull"|"feed", "connect_to": string|null, "port": number, "cluster"}`
 //! * `node list`: `{"nodes": [node…]}`
+//! * `user add` and `user remove`: `{"name"}`; `user list`: `{"users": [{"name"}…]}`
 //! * an action: `{"id", "node", "service": string|null, "type", "command", "status", "ret": number|null,
 //!   "queued", "notified", "sent", "received", "reported", "dequeued", "stdout": string|null, "stderr": string|null}`;
 //!   `dequeued` is the date the node itself gave (`oc3`) or the date of its last call (`rpc`)
@@ -50,6 +53,9 @@
 //! |---|---|---|
 //! | `GET /api/operator/nodes` | | 200, `{"nodes": […]}` |
 //! | `POST /api/operator/nodes` | `name`, and optionally `type`, `uuid`, `connect_to`, `port`, `cluster` | 200, the node |
+//! | `GET /api/operator/users` | | 200, `{"users": [{"name"}…]}` |
+//! | `POST /api/operator/users` | `name`, `password` | 200, `{"name"}` |
+//! | `POST /api/operator/users/remove` | `name` | 200, `{"name"}` |
 //! | `GET /api/operator/actions?node=&status=` | | 200, `{"actions": […]}` |
 //! | `POST /api/operator/actions` | `node`, `command`, optionally `service` | 201, the action |
 //! | `GET /api/operator/actions/ID` | | 200, the action |
@@ -64,11 +70,16 @@ pub mod feeder;
 pub mod gojson;
 pub mod gotime;
 pub mod http;
+pub mod jsonrpc;
 pub mod notifier;
+pub mod password;
+pub mod register;
 pub mod rpc;
+mod secret;
 pub mod serve;
 pub mod state;
 pub mod store;
 pub mod text;
 pub mod tls;
+pub mod value;
 pub mod xml;

@@ -1,80 +1,161 @@
-//! The queue calls of the 1.x/2.x collectors over XML-RPC (`rpc`), for pull rows.
+//! The queue calls of the 1.x/2.x collectors (`rpc`), for pull rows, over XML-RPC and JSON-RPC 2; and `register_node`.
 //!
-//! Refusals are faults in a 200 answer, in the words of the real server's python 2. Its database session is not strict:
-//! what a column cannot hold is cut, replaced or clamped, and accepted.
+//! Refusals come in a 200 answer, in the words of the real server's python 2. Its database session is not strict: what a
+//! column cannot hold is cut, replaced or clamped, and accepted.
 
 use crate::clock::Timestamp;
 use crate::http::{Answer, Collector, Request};
+use crate::jsonrpc::{self, Params, Problem};
+use crate::register;
 use crate::store::{Action, ActionType, Auth, Identity, Report, StoreError, TEXT_MAX};
-use crate::xml::{self, Call, Value};
+use crate::value::{Value, parse_int};
+use crate::xml;
 
 /// Where the calls go; beside it nothing exists.
 pub const PREFIX: &str = "/feed/default/call/";
 
-const METHODS: [&str; 4] =
-    [FETCH, "collector_update_action_queue", "collector_update_action_queue_received", "system.listMethods"];
 const FETCH: &str = "collector_get_action_queue_v2";
+/// The fetch of before 2021: what is handed out counts as acknowledged.
+const FETCH_V1: &str = "collector_get_action_queue";
+const UPDATE: &str = "collector_update_action_queue";
+const RECEIVED: &str = "collector_update_action_queue_received";
+const REGISTER: &str = "register_node";
+/// XML-RPC only.
+const LIST: &str = "system.listMethods";
 
-/// A refusal: the type and the text of a python exception.
-struct Fault(&'static str, String);
+/// The calls and the names of their parameters, in the order in which they are listed.
+const METHODS: [(&str, &[&str]); 5] = [
+    (FETCH_V1, &["nodename", "auth"]),
+    (FETCH, &["nodename", "auth"]),
+    (UPDATE, &["data", "auth"]),
+    (RECEIVED, &["data", "auth"]),
+    (REGISTER, &["node"]),
+];
+
+/// A refusal.
+enum Fault {
+    /// A python exception: its type, of the built-in ones, and its text.
+    Exception(&'static str, String),
+    /// There is no such method.
+    NoMethod(String),
+}
 
 impl Fault {
     fn exception(text: impl Into<String>) -> Self {
-        Self("<type 'exceptions.Exception'>", text.into())
+        Self::Exception("Exception", text.into())
+    }
+
+    fn xml(self) -> String {
+        match self {
+            Self::Exception(kind, text) => format!("<type 'exceptions.{kind}'>:{text}"),
+            Self::NoMethod(name) => format!("<type 'exceptions.Exception'>:method \"{name}\" is not supported"),
+        }
+    }
+
+    fn json(self) -> Problem {
+        match self {
+            Self::Exception(kind, text) => Problem::exception(kind, &text),
+            Self::NoMethod(name) => Problem::no_method(&name),
+        }
     }
 }
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         tracing::error!("{error}");
-        Self("<type 'exceptions.OperationalError'>", error.to_string())
+        Self::Exception("OperationalError", error.to_string())
     }
 }
 
 /// Answers a request.
 #[must_use]
 pub fn answer(collector: &Collector, request: &Request, now: Timestamp) -> Answer {
-    if request.path() != "/feed/default/call/xmlrpc" || request.method != "POST" {
-        let body = "Object does not exist".to_owned();
-        return Answer { status: 404, content_type: "text/html; charset=UTF-8", body };
-    }
-    let result = xml::read_call(&request.body)
-        .map_err(|text| Fault("<class 'xml.parsers.expat.ExpatError'>", text))
-        .and_then(|call| dispatch(collector, &call, now));
-    let body = match result {
-        Ok(value) => xml::response(&value),
-        Err(Fault(kind, text)) => xml::fault(&format!("{kind}:{text}")),
+    let (content_type, body) = match (request.method.as_str(), request.path().strip_prefix(PREFIX)) {
+        ("POST", Some("xmlrpc")) => ("text/xml", xml_answer(collector, &request.body, now)),
+        ("POST", Some("jsonrpc2")) => {
+            let body = jsonrpc::answer(&request.body, |call| {
+                let result = positional(call).and_then(|params| dispatch(collector, &call.method, &params, now));
+                result.map_err(Fault::json)
+            });
+            ("application/json; charset=utf-8", body)
+        }
+        _ => {
+            let body = "Object does not exist".to_owned();
+            return Answer { status: 404, content_type: "text/html; charset=UTF-8", body };
+        }
     };
-    Answer { status: 200, content_type: "text/xml", body }
+    Answer { status: 200, content_type, body }
 }
 
-fn dispatch(collector: &Collector, call: &Call, now: Timestamp) -> Result<String, Fault> {
-    let method = call.method.as_str();
-    if method == "system.listMethods" {
-        return Ok(xml::array(METHODS.map(|method| xml::scalar("string", method))));
+fn xml_answer(collector: &Collector, body: &[u8], now: Timestamp) -> String {
+    match xml::read_call(body) {
+        Err(text) => xml::fault(&format!("<class 'xml.parsers.expat.ExpatError'>:{text}")),
+        Ok(call) if call.method == LIST => {
+            let names = METHODS.iter().map(|(name, _)| *name).chain([LIST]);
+            xml::response(&Value::Array(names.map(|name| Value::Text(name.to_owned())).collect()))
+        }
+        Ok(call) => match dispatch(collector, &call.method, &call.params, now) {
+            Ok(value) => xml::response(&value),
+            Err(fault) => xml::fault(&fault.xml()),
+        },
     }
-    if !METHODS.contains(&method) {
-        return Err(Fault::exception(format!("method \"{method}\" is not supported")));
+}
+
+fn names_of(method: &str) -> Result<&'static [&'static str], Fault> {
+    let known = METHODS.iter().find(|(name, _)| *name == method).map(|(_, names)| *names);
+    known.ok_or_else(|| Fault::NoMethod(method.to_owned()))
+}
+
+/// Arguments by their places, as python finds them.
+fn positional(call: &jsonrpc::Call) -> Result<Vec<Value>, Fault> {
+    let names = names_of(&call.method)?;
+    match &call.params {
+        Params::List(params) => Ok(params.clone()),
+        Params::Named(members) => {
+            if let Some((name, _)) = members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+                let text = format!("{}() got an unexpected keyword argument '{name}'", call.method);
+                return Err(Fault::Exception("TypeError", text));
+            }
+            let of =
+                |name: &&str| members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+            Ok(names.iter().filter_map(of).collect())
+        }
     }
-    let [first, auth] = &call.params[..] else {
-        let text = format!("{method}() takes exactly 2 arguments ({} given)", call.params.len());
-        return Err(Fault("<type 'exceptions.TypeError'>", text));
-    };
+}
+
+fn dispatch(collector: &Collector, method: &str, params: &[Value], now: Timestamp) -> Result<Value, Fault> {
+    let wanted = names_of(method)?.len();
+    if params.len() != wanted {
+        let plural = if wanted == 1 { "" } else { "s" };
+        let text = format!("{method}() takes exactly {wanted} argument{plural} ({} given)", params.len());
+        return Err(Fault::Exception("TypeError", text));
+    }
+    if method == REGISTER {
+        return Ok(match register::anonymous(collector, &text(&params[0]).unwrap_or_default()) {
+            Ok(uuid) => Value::Text(uuid),
+            Err(refusal) => Value::Array(vec![Value::Text(refusal)]),
+        });
+    }
+    let (first, auth) = (&params[0], &params[1]);
     let node = authenticate(collector, auth)?;
     match method {
         FETCH => {
             let actions = collector.store().fetch(&node.node_id, ActionType::Pull, now)?;
-            Ok(xml::array(actions.iter().map(action)))
+            Ok(Value::Array(actions.iter().map(action).collect()))
         }
-        "collector_update_action_queue_received" => {
+        FETCH_V1 => {
+            let actions = collector.store().fetch_as_running(&node.node_id, now)?;
+            Ok(Value::Array(actions.iter().map(action).collect()))
+        }
+        RECEIVED => {
             let (ids, problem) = take_while_ok(items(first)?.iter().map(int));
             collector.store().received(&node.node_id, &ids, now)?;
-            problem.map_or(Ok(xml::NIL.to_owned()), Err)
+            problem.map_or(Ok(Value::Nil), Err)
         }
         _ => {
             let (reports, problem) = take_while_ok(items(first)?.iter().map(|item| report(item, now)));
             collector.store().report(&node.node_id, &reports, now)?;
-            problem.map_or(Ok(xml::NIL.to_owned()), Err)
+            problem.map_or(Ok(Value::Nil), Err)
         }
     }
 }
@@ -106,17 +187,18 @@ fn authenticate(collector: &Collector, auth: &Value) -> Result<Identity, Fault> 
 fn items(value: &Value) -> Result<&[Value], Fault> {
     match value {
         Value::Array(items) => Ok(items),
-        _ => Err(Fault("<type 'exceptions.TypeError'>", "the data is not a list".to_owned())),
+        _ => Err(Fault::Exception("TypeError", "the data is not a list".to_owned())),
     }
 }
 
 fn int(value: &Value) -> Result<i64, Fault> {
     match value {
         Value::Int(number) => Ok(*number),
-        Value::Text(text) => xml::parse_int(text).ok_or_else(|| {
-            Fault("<type 'exceptions.ValueError'>", format!("invalid literal for int() with base 10: '{text}'"))
-        }),
-        _ => Err(Fault("<type 'exceptions.TypeError'>", "an integer is required".to_owned())),
+        #[expect(clippy::cast_possible_truncation, reason = "python's int() truncates, and the column clamps")]
+        Value::Double(number) => Ok(*number as i64),
+        Value::Text(text) => parse_int(text)
+            .ok_or_else(|| Fault::Exception("ValueError", format!("invalid literal for int() with base 10: '{text}'"))),
+        _ => Err(Fault::Exception("TypeError", "an integer is required".to_owned())),
     }
 }
 
@@ -124,12 +206,13 @@ fn text(value: &Value) -> Option<String> {
     match value {
         Value::Text(text) => Some(text.clone()),
         Value::Int(number) => Some(number.to_string()),
-        Value::Nil | Value::Array(_) | Value::Other => None,
+        Value::Double(number) => Some(number.to_string()),
+        Value::Nil | Value::Date(_) | Value::Array(_) | Value::Struct(_) | Value::Other => None,
     }
 }
 
 fn report(item: &Value, now: Timestamp) -> Result<Report, Fault> {
-    let wrong = |text: String| Fault("<type 'exceptions.ValueError'>", text);
+    let wrong = |text: String| Fault::Exception("ValueError", text);
     let tuple = items(item)?;
     let [id, ret, stdout, stderr] = tuple else {
         return Err(wrong(match tuple.len() {
@@ -166,26 +249,24 @@ fn cut(text: &str) -> String {
 }
 
 /// An action, its members in the order of the recorded answers.
-fn action(action: &Action) -> String {
-    let string = |text: &str| xml::scalar("string", text);
-    let date = |date: Timestamp| xml::scalar("dateTime.iso8601", &date.xmlrpc());
-    let nil = |text: Option<String>| text.unwrap_or_else(|| xml::NIL.to_owned());
-    let string_or_nil = |text: &Option<String>| nil(text.as_deref().map(string));
-    xml::structure(&[
+fn action(action: &Action) -> Value {
+    let string = |text: &str| Value::Text(text.to_owned());
+    let members = [
         ("status", string(action.status.as_str())),
-        ("svc_id", string_or_nil(&action.svc_id)),
-        ("date_queued", date(action.queued)),
+        ("svc_id", Value::or_nil(action.svc_id.as_deref())),
+        ("date_queued", Value::Date(action.queued)),
         ("action_type", string(action.action_type.as_str())),
-        ("stdout", string_or_nil(&action.stdout)),
-        ("connect_to", string_or_nil(&action.connect_to)),
-        ("ret", nil(action.ret.map(|ret| xml::scalar("int", &ret.to_string())))),
-        ("date_dequeued", nil(action.dequeued.map(date))),
+        ("stdout", Value::or_nil(action.stdout.as_deref())),
+        ("connect_to", Value::or_nil(action.connect_to.as_deref())),
+        ("ret", action.ret.map_or(Value::Nil, Value::Int)),
+        ("date_dequeued", action.dequeued.map_or(Value::Nil, Value::Date)),
         ("node_id", string(&action.node_id)),
         ("command", string(&action.command)),
-        ("stderr", string_or_nil(&action.stderr)),
-        ("svcname", string_or_nil(&action.svcname)),
-        ("id", xml::scalar("int", &action.id.to_string())),
-    ])
+        ("stderr", Value::or_nil(action.stderr.as_deref())),
+        ("svcname", Value::or_nil(action.svcname.as_deref())),
+        ("id", Value::Int(action.id)),
+    ];
+    Value::Struct(members.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
@@ -28,7 +28,7 @@ use crate::http::{Answer, Collector, Request};
 use crate::state::{StateDir, StateError};
 use crate::store::{Store, StoreError};
 use crate::tls::{self, TlsError};
-use crate::{admin, feeder, notifier, rpc};
+use crate::{admin, feeder, notifier, register, rpc};
 
 /// A request's body may be as large as this.
 const BODY_MAX: usize = 64 << 20;
@@ -63,6 +63,8 @@ pub struct Options {
     pub names: Vec<String>,
     /// Whether to notify nodes, and after which delay.
     pub notify: Option<Duration>,
+    /// Whether nodes may register themselves without any credentials.
+    pub anonymous: bool,
 }
 
 /// Why the server cannot run.
@@ -109,8 +111,9 @@ struct Server {
 /// The state, the certificate or the port cannot be used.
 pub async fn serve(options: Options) -> Result<(), ServeError> {
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let Options { state, listen, pair, names, notify } = options;
-    let (server, address) = prepare(&state, listen, pair, names).await?;
+    let notify = options.notify;
+    let state = options.state.clone();
+    let (server, address) = prepare(options).await?;
     state.write("address", &format!("{address}\n"))?;
     let mut stdout = std::io::stdout();
     // Whoever started us may not listen any more.
@@ -142,25 +145,21 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     Ok(())
 }
 
-async fn prepare(
-    state: &StateDir,
-    listen: SocketAddr,
-    pair: Option<(PathBuf, PathBuf)>,
-    names: Vec<String>,
-) -> Result<(Server, SocketAddr), ServeError> {
+async fn prepare(options: Options) -> Result<(Server, SocketAddr), ServeError> {
+    let Options { state, listen, pair, names, notify: _, anonymous } = options;
     let lock = state.take()?;
     let path = state.touch("queue.db")?;
     let store = Store::open(&path).map_err(|source| ServeError::Store { path, source })?;
     let token = state.token()?;
     let (certificate, key) = match pair {
         Some(pair) => pair,
-        None => tls::own_certificate(state, &our_names(listen, names), clock::now())?,
+        None => tls::own_certificate(&state, &our_names(listen, names), clock::now())?,
     };
     let tls = TlsAcceptor::from(tls::server(&certificate, &key)?);
     let refused = |source| ServeError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    Ok((Server { _lock: lock, listener, tls, collector: Arc::new(Collector::new(store, token)) }, address))
+    Ok((Server { _lock: lock, listener, tls, collector: Arc::new(Collector::new(store, token, anonymous)) }, address))
 }
 
 fn our_names(listen: SocketAddr, given: Vec<String>) -> Vec<String> {
@@ -261,11 +260,15 @@ async fn respond(collector: &Collector, request: hyper::Request<Incoming>) -> Re
     let answer = match timeout(BODY_TIMEOUT, read).await {
         Ok(Ok(body)) => {
             let uri = head.uri.path_and_query().map_or("/", |uri| uri.as_str()).to_owned();
-            let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let authorization = authorization.map(str::to_owned);
-            let request =
-                Request { method: head.method.as_str().to_owned(), uri, authorization, body: body.to_bytes() };
-            let answer = route(collector, &request);
+            let header = |name: HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+            let (authorization, content_type) = (header(AUTHORIZATION), header(CONTENT_TYPE));
+            let method = head.method.as_str().to_owned();
+            let request = Request { method, uri, authorization, content_type, body: body.to_bytes() };
+            let answer = if register::is_for_us(&request) {
+                register::answer(collector, &request).await
+            } else {
+                route(collector, &request)
+            };
             tracing::debug!("{} {}: {}", request.method, request.path(), answer.status);
             answer
         }

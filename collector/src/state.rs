@@ -147,14 +147,23 @@ impl StateDir {
     }
 }
 
+/// `N` random bytes.
+///
+/// # Errors
+/// The system gave none.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], StateError> {
+    let mut bytes = [0; N];
+    ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| StateError::NoRandom)?;
+    Ok(bytes)
+}
+
 /// `N` random bytes in hexadecimal.
 ///
 /// # Errors
 /// The system gave none.
 pub fn random_hex<const N: usize>() -> Result<String, StateError> {
     use std::fmt::Write as _;
-    let mut bytes = [0; N];
-    ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| StateError::NoRandom)?;
+    let bytes = random_bytes::<N>()?;
     let mut text = String::with_capacity(2 * N);
     for byte in bytes {
         // Writing to a string does not fail.

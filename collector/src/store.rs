@@ -7,12 +7,14 @@ mod nodes;
 mod operator;
 mod queue;
 mod types;
+mod users;
 
 use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
-pub use nodes::{Auth, Identity, NodeChange};
+use nodes::check as check_name;
+pub use nodes::{Auth, Identity, NodeChange, Registration, System};
 pub use queue::{Report, Waiting};
 pub use types::{Action, ActionType, Node, Status};
 
@@ -22,7 +24,7 @@ use crate::state::StateError;
 pub const TEXT_MAX: usize = 65_535;
 
 /// The version of the schema below, kept in the database's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// Dates are milliseconds since the epoch. `date_dequeued` is null where the real servers keep their zero date. `svc_id`
 /// may be null only because somebody wrote it by hand: the real feeder then refuses to answer, and so does ours.
@@ -62,6 +64,16 @@ CREATE INDEX action_queue_open ON action_queue (node_id, status) WHERE status IN
 CREATE INDEX action_queue_waiting ON action_queue (id) WHERE status = 'W' AND action_type = 'pull';
 ";
 
+/// What version 2 adds.
+const USERS: &str = "
+CREATE TABLE users (
+    name       TEXT PRIMARY KEY COLLATE NOCASE,
+    salt       BLOB NOT NULL,
+    iterations INTEGER NOT NULL,
+    hash       BLOB NOT NULL
+) STRICT;
+";
+
 /// The columns of an [`Action`], in the order [`Action::read`] expects.
 const ACTION: &str = "SELECT q.id, q.node_id, n.nodename, q.svc_id, s.svcname, q.action_type, q.connect_to, q.command,
     q.status, q.ret, q.stdout, q.stderr, q.date_queued, q.date_dequeued, q.notified_at, q.sent_at, q.received_at,
@@ -89,6 +101,12 @@ pub enum StoreError {
     /// No such action.
     #[error("there is no action {0}")]
     NoAction(i64),
+    /// No such user.
+    #[error("there is no user {0:?}")]
+    NoUser(String),
+    /// There are as many as can be.
+    #[error("there are too many {0}")]
+    Full(&'static str),
     /// The action's state does not allow it.
     #[error("action {id} is {status}: it cannot be {wanted}")]
     Refused {
@@ -128,6 +146,11 @@ impl Store {
         match found {
             0 => {
                 tx.execute_batch(SCHEMA)?;
+                tx.execute_batch(USERS)?;
+                tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            }
+            1 => {
+                tx.execute_batch(USERS)?;
                 tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             }
             SCHEMA_VERSION => {}

@@ -18,6 +18,12 @@ pub fn nodes(answer: &Value) -> String {
     table(answer, "nodes", &["name", "type", "connect_to", "port", "cluster"])
 }
 
+/// Users, one per line.
+#[must_use]
+pub fn users(answer: &Value) -> String {
+    table(answer, "users", &["name"])
+}
+
 /// Actions, one per line.
 #[must_use]
 pub fn actions(answer: &Value) -> String {

@@ -2,28 +2,15 @@
 
 use std::fmt::Write as _;
 
-use roxmltree::{Document, Error, Node, TextPos};
+use roxmltree::{Document, Error, Node, ParsingOptions, TextPos};
 
-/// Arrays deeper than this are refused: the calls have two levels.
-const MAX_DEPTH: usize = 16;
+use crate::value::{MAX_DEPTH, Value, parse_int};
 
-/// A value of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// `<nil/>`.
-    Nil,
-    /// A number; doubles without their fraction, booleans as 0 and 1.
-    Int(i64),
-    /// A text.
-    Text(String),
-    /// An array.
-    Array(Vec<Value>),
-    /// What no queue call uses.
-    Other,
-}
+/// A document of more nodes than this is not read: each costs memory, before anybody has shown credentials.
+const NODES_MAX: u32 = 2_000_000;
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// The method's name.
     pub method: String,
@@ -40,7 +27,8 @@ pub fn read_call(body: &[u8]) -> Result<Call, String> {
         let valid = String::from_utf8_lossy(&body[..error.valid_up_to()]).into_owned();
         expat("not well-formed (invalid token)", position(&valid, valid.len()))
     })?;
-    let document = Document::parse(text).map_err(|error| describe(text, &error))?;
+    let options = ParsingOptions { nodes_limit: NODES_MAX, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text, options).map_err(|error| describe(text, &error))?;
     let child = |node: Node<'_, '_>, name: &str| node.children().find(|child| child.has_tag_name(name)).map(|c| c.id());
     let root = document.root_element();
     let get = |id| document.get_node(id);
@@ -73,17 +61,6 @@ fn value(node: Node<'_, '_>, depth: usize) -> Value {
     }
 }
 
-/// An integer, clamped to 64 bits.
-#[must_use]
-pub fn parse_int(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(text.parse().unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX }))
-}
-
 /// A place in a text as expat counts: lines from 1, columns from 0.
 fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
@@ -102,6 +79,7 @@ fn describe(text: &str, error: &Error) -> String {
     // A markup that was begun and never ended.
     let unclosed = text.rfind('<').filter(|at| !text[*at..].contains('>'));
     match (error, unclosed) {
+        (Error::NodesLimitReached, _) => format!("more than {NODES_MAX} elements and texts"),
         (Error::NonXmlChar(..), _) => expat("not well-formed (invalid token)", there),
         (_, Some(at)) => expat("unclosed token", position(text, at)),
         (Error::NoRootNode | Error::UnclosedRootNode | Error::UnexpectedEndOfStream, _) => {
@@ -123,55 +101,58 @@ fn is_number_reference(text: &str, place: TextPos) -> bool {
     line.chars().skip((place.col as usize).saturating_sub(1)).take(2).eq("&#".chars())
 }
 
-/// Escapes a text as python does.
-#[must_use]
-pub fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// `<value><TAG>TEXT</TAG></value>`, the text escaped.
-#[must_use]
-pub fn scalar(tag: &str, text: &str) -> String {
-    format!("<value><{tag}>{}</{tag}></value>\n", escape(text))
-}
-
-/// A nil, which python 2 writes without its end of line.
-pub const NIL: &str = "<value><nil/></value>";
-
-/// An array of values already written.
-#[must_use]
-pub fn array(items: impl IntoIterator<Item = String>) -> String {
-    let mut text = "<value><array><data>\n".to_owned();
-    text.extend(items);
-    text.push_str("</data></array></value>\n");
-    text
-}
-
-/// A structure of values already written.
-#[must_use]
-pub fn structure(members: &[(&str, String)]) -> String {
-    let mut text = "<value><struct>\n".to_owned();
-    for (name, value) in members {
-        // Writing to a string does not fail.
-        let _ = write!(text, "<member>\n<name>{name}</name>\n{value}</member>\n");
+/// Writes a value as python 2 does: a nil has no end of line.
+fn write(value: &Value, out: &mut String) {
+    // Writing to a string does not fail.
+    match value {
+        Value::Nil | Value::Other => out.push_str("<value><nil/></value>"),
+        Value::Int(number) => drop(writeln!(out, "<value><int>{number}</int></value>")),
+        Value::Double(number) => drop(writeln!(out, "<value><double>{number:?}</double></value>")),
+        Value::Text(text) => drop(writeln!(out, "<value><string>{}</string></value>", escape(text))),
+        Value::Date(date) => {
+            let _ = writeln!(out, "<value><dateTime.iso8601>{}</dateTime.iso8601></value>", date.xmlrpc());
+        }
+        Value::Array(items) => {
+            out.push_str("<value><array><data>\n");
+            for item in items {
+                write(item, out);
+            }
+            out.push_str("</data></array></value>\n");
+        }
+        Value::Struct(members) => {
+            out.push_str("<value><struct>\n");
+            for (name, value) in members {
+                let _ = writeln!(out, "<member>\n<name>{}</name>", escape(name));
+                write(value, out);
+                out.push_str("</member>\n");
+            }
+            out.push_str("</struct></value>\n");
+        }
     }
-    text.push_str("</struct></value>\n");
-    text
 }
 
-/// A whole answer around a value already written.
+/// A whole answer with this value.
 #[must_use]
-pub fn response(value: &str) -> String {
-    format!(
-        "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n{value}</param>\n</params>\n</methodResponse>\n"
-    )
+pub fn response(value: &Value) -> String {
+    let mut text = "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n".to_owned();
+    write(value, &mut text);
+    text.push_str("</param>\n</params>\n</methodResponse>\n");
+    text
 }
 
 /// A whole refusal. The code is always 1.
 #[must_use]
 pub fn fault(text: &str) -> String {
-    let value = structure(&[("faultCode", scalar("int", "1")), ("faultString", scalar("string", text))]);
-    format!("<?xml version='1.0'?>\n<methodResponse>\n<fault>\n{value}</fault>\n</methodResponse>\n")
+    let members =
+        vec![("faultCode".to_owned(), Value::Int(1)), ("faultString".to_owned(), Value::Text(text.to_owned()))];
+    let mut fault = "<?xml version='1.0'?>\n<methodResponse>\n<fault>\n".to_owned();
+    write(&Value::Struct(members), &mut fault);
+    fault.push_str("</fault>\n</methodResponse>\n");
+    fault
 }
 
 #[cfg(test)]

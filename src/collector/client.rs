@@ -3,7 +3,7 @@
 use crate::action::{ActionId, Batch, Queue};
 use crate::collector::dialect::{self, Dialect};
 use crate::collector::http::{Http, Request};
-use crate::collector::{CollectorError, Report};
+use crate::collector::{CollectorError, Report, rpc};
 use crate::config::{QueueSettings, Secret};
 
 /// One queue, ready to be talked to.
@@ -37,35 +37,72 @@ impl Collector {
         self.queue
     }
 
-    /// The URL that results of its actions go to, and only there.
+    /// The URL that names the collector: results of its actions go there and nowhere else. For the `rpc` queue it is that
+    /// of its XML-RPC endpoint in either format: the queue behind both is the same.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Asks for the queue, once.
+    /// Asks for the queue, once. A collector that says that it cannot be asked so is asked what it knows, and then as it
+    /// knows; from then on that is how it is asked.
     ///
     /// # Errors
     /// As [`CollectorError`] says; nothing was decided then.
     pub async fn fetch(&self) -> Result<Batch, CollectorError> {
+        let unknown = match self.ask().await {
+            Err(err @ CollectorError::UnknownMethod { .. }) => err,
+            answer => return answer,
+        };
+        let methods = match self.dialect.ask_for_methods() {
+            Some(request) => Some(self.http.exchange(request).await?),
+            None => None,
+        };
+        if !self.dialect.fall_back(methods).map_err(|err| err.without(&self.secret))? {
+            return Err(unknown);
+        }
+        tracing::debug!("{}: rows cannot be acknowledged there: {unknown}", self.queue);
+        self.ask().await
+    }
+
+    async fn ask(&self) -> Result<Batch, CollectorError> {
         let answer = self.http.exchange(self.dialect.fetch()).await?;
         self.dialect.fetched(answer).map_err(|err| err.without(&self.secret))
     }
 
-    /// Says that we hold these rows, once.
+    /// Says that we hold these rows, once. Where the collector does not want to know, nothing is sent.
     ///
     /// # Errors
     /// As [`CollectorError`] says; the collector may or may not have heard it.
     pub async fn acknowledge(&self, ids: &[ActionId]) -> Result<(), CollectorError> {
-        self.accept(self.dialect.acknowledge(ids)).await
+        let Some(request) = self.dialect.acknowledge(ids) else { return Ok(()) };
+        match self.accept(request).await {
+            Err(CollectorError::UnknownMethod { .. }) => {
+                self.dialect.never_acknowledge();
+                Ok(())
+            }
+            answer => answer,
+        }
     }
 
-    /// Posts a result, once.
+    /// Whether so many results, of so many bytes by [`Self::weight`] together, go in one call; a single one always does.
+    #[must_use]
+    pub fn takes(&self, results: usize, bytes: usize) -> bool {
+        results <= 1 || self.dialect.takes(results, bytes)
+    }
+
+    /// What a result adds to the bytes of a call, at most.
+    #[must_use]
+    pub fn weight(&self, report: &Report) -> usize {
+        rpc::weight(report)
+    }
+
+    /// Posts results, once, in one call; no more than it [takes](Self::takes).
     ///
     /// # Errors
-    /// As [`CollectorError`] says; the collector may or may not have it. Posting again is harmless.
-    pub async fn report(&self, report: &Report) -> Result<(), CollectorError> {
-        self.accept(self.dialect.report(report)).await
+    /// As [`CollectorError`] says; the collector may or may not have some of them. Posting again is harmless.
+    pub async fn report(&self, reports: &[Report]) -> Result<(), CollectorError> {
+        self.accept(self.dialect.report(reports)).await
     }
 
     async fn accept(&self, request: Request) -> Result<(), CollectorError> {

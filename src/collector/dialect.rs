@@ -1,10 +1,12 @@
 //! What a dialect has to say: which requests to send, and what their answers mean. No I/O: [`super::client`] does that.
 
+use std::cell::Cell;
+
 use crate::action::{ActionId, Batch, Queue};
 use crate::collector::http::{Answer, Request};
-use crate::collector::rpc::{FaultKind, RpcError};
+use crate::collector::rpc::{Call, FaultKind, RpcError, json, xml};
 use crate::collector::{CollectorError, Report, oc3, rpc};
-use crate::config::{QueueSettings, Secret};
+use crate::config::{Format, QueueSettings, Secret};
 
 /// One way to talk to an action queue.
 pub(super) trait Dialect {
@@ -12,12 +14,27 @@ pub(super) trait Dialect {
     fn fetch(&self) -> Request;
     /// Reads the answer to [`Self::fetch`].
     fn fetched(&self, answer: Answer) -> Result<Batch, CollectorError>;
-    /// Says that we hold these rows.
-    fn acknowledge(&self, ids: &[ActionId]) -> Request;
-    /// Posts a result.
-    fn report(&self, report: &Report) -> Request;
+    /// Says that we hold these rows; none where the collector does not want to know.
+    fn acknowledge(&self, ids: &[ActionId]) -> Option<Request>;
+    /// Whether so many results, of so many bytes together, go in one call.
+    fn takes(&self, results: usize, bytes: usize) -> bool;
+    /// Posts results, one at least, and together no more than [`Self::takes`].
+    fn report(&self, reports: &[Report]) -> Request;
     /// Reads the answer to [`Self::acknowledge`] and [`Self::report`].
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError>;
+
+    /// The collector does not know how to be asked for the queue. What asks it for the ways that it knows, if it can be
+    /// asked that.
+    fn ask_for_methods(&self) -> Option<Request> {
+        None
+    }
+    /// Changes to another way of asking for the queue, if there is one that the collector knows; tells whether. The
+    /// answer is that to [`Self::ask_for_methods`].
+    fn fall_back(&self, _methods: Option<Answer>) -> Result<bool, CollectorError> {
+        Ok(false)
+    }
+    /// The collector does not know how to be told that we hold rows.
+    fn never_acknowledge(&self) {}
 }
 
 /// The dialect of a queue.
@@ -29,9 +46,13 @@ pub(super) fn of(settings: &QueueSettings) -> Box<dyn Dialect> {
             password: settings.uuid.clone(),
         }),
         Queue::Rpc => Box::new(Rpc {
-            endpoint: settings.base_url.clone(),
+            endpoint: rpc_endpoint(&settings.base_url, settings.format),
+            format: settings.format,
             node: settings.node.clone(),
             uuid: settings.uuid.clone(),
+            calls: Cell::new(0),
+            is_v1: Cell::new(false),
+            acknowledges: Cell::new(true),
         }),
     }
 }
@@ -50,6 +71,7 @@ impl Oc3 {
             content_type: "application/json",
             credentials: Some((self.user.clone(), self.password.clone())),
             body,
+            id: 0,
         }
     }
 
@@ -81,12 +103,17 @@ impl Dialect for Oc3 {
         oc3::decode_actions(&answer.body).map_err(|source| CollectorError::Undecodable { url: answer.url, source })
     }
 
-    fn acknowledge(&self, ids: &[ActionId]) -> Request {
-        self.request("/running", Some(oc3::encode_running(ids)))
+    fn acknowledge(&self, ids: &[ActionId]) -> Option<Request> {
+        Some(self.request("/running", Some(oc3::encode_running(ids))))
     }
 
-    fn report(&self, report: &Report) -> Request {
-        self.request("/done", Some(oc3::encode_done(report)))
+    fn takes(&self, results: usize, _: usize) -> bool {
+        results <= 1
+    }
+
+    fn report(&self, reports: &[Report]) -> Request {
+        debug_assert!(reports.len() == 1, "this queue takes one result a call");
+        self.request("/done", reports.first().map(oc3::encode_done))
     }
 
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError> {
@@ -94,51 +121,125 @@ impl Dialect for Oc3 {
     }
 }
 
-/// XML-RPC to a 1.x/2.x collector: name and uuid are the last argument of every call.
+/// XML-RPC or JSON-RPC 2 to a 1.x/2.x collector: name and uuid are the last argument of every call.
 struct Rpc {
     endpoint: String,
+    format: Format,
     node: String,
     uuid: Secret,
+    /// How many calls there were.
+    calls: Cell<u64>,
+    /// The collector was found to be one that hands rows out for good: nothing is acknowledged.
+    is_v1: Cell<bool>,
+    /// The collector was not found to be one without acknowledgements.
+    acknowledges: Cell<bool>,
+}
+
+/// Where calls go. The URL of the XML-RPC endpoint names the collector in either format: results stay at home when a
+/// site changes the format.
+fn rpc_endpoint(url: &str, format: Format) -> String {
+    match (format, url.strip_suffix("/xmlrpc")) {
+        (Format::Json, Some(calls)) => format!("{calls}/jsonrpc2"),
+        _ => url.to_owned(),
+    }
 }
 
 impl Rpc {
-    fn request(&self, body: Vec<u8>) -> Request {
-        Request { url: self.endpoint.clone(), content_type: "text/xml", credentials: None, body: Some(body) }
+    fn request(&self, call: &Call) -> Request {
+        let id = self.calls.get() + 1;
+        self.calls.set(id);
+        let (node, uuid) = (&self.node, self.uuid.expose());
+        let (content_type, body) = match self.format {
+            Format::Xml => ("text/xml", xml::encode(call, node, uuid)),
+            Format::Json => ("application/json", json::encode(id, call, node, uuid)),
+        };
+        Request { url: self.endpoint.clone(), content_type, credentials: None, body: Some(body), id }
     }
 
-    fn read<T>(answer: Answer, decode: impl Fn(&[u8]) -> Result<T, RpcError>) -> Result<T, CollectorError> {
-        let Answer { url, status, retry_after, body } = answer;
+    /// Reads an answer in the format that was asked in.
+    fn read<T>(
+        &self,
+        answer: Answer,
+        xml: impl Fn(&[u8]) -> Result<T, RpcError>,
+        json: impl Fn(u64, &[u8]) -> Result<T, RpcError>,
+    ) -> Result<T, CollectorError> {
+        let Answer { url, status, retry_after, body, id } = answer;
         if status != 200 {
-            return Err(CollectorError::Refused { url, status, text: None, retry_after });
+            let text = if self.format == Format::Json { json::error_text(&body) } else { None };
+            return Err(CollectorError::Refused { url, status, text, retry_after });
         }
-        decode(&body).map_err(|err| match err {
+        let read = match self.format {
+            Format::Xml => xml(&body),
+            Format::Json => json(id, &body),
+        };
+        read.map_err(|err| match err {
             RpcError::Decode(source) => CollectorError::Undecodable { url, source },
-            RpcError::Fault { kind: FaultKind::BadUuid | FaultKind::NotRegistered, text } => {
-                CollectorError::Credentials { url, text }
-            }
-            RpcError::Fault { text, .. } => CollectorError::Fault { url, text },
+            RpcError::Fault { kind, text } => match kind {
+                FaultKind::BadUuid | FaultKind::NotRegistered => CollectorError::Credentials { url, text },
+                FaultKind::UnknownMethod => CollectorError::UnknownMethod { url, text },
+                FaultKind::Trouble => CollectorError::Fault { url, text, trouble: true },
+                FaultKind::Other => CollectorError::Fault { url, text, trouble: false },
+            },
         })
     }
 }
 
 impl Dialect for Rpc {
     fn fetch(&self) -> Request {
-        self.request(rpc::encode_fetch(&self.node, self.uuid.expose()))
+        self.request(if self.is_v1.get() { &Call::FetchV1 } else { &Call::Fetch })
     }
 
     fn fetched(&self, answer: Answer) -> Result<Batch, CollectorError> {
-        Self::read(answer, rpc::decode_fetch)
+        self.read(answer, xml::decode_fetch, json::decode_fetch)
     }
 
-    fn acknowledge(&self, ids: &[ActionId]) -> Request {
-        self.request(rpc::encode_received(ids, &self.node, self.uuid.expose()))
+    fn acknowledge(&self, ids: &[ActionId]) -> Option<Request> {
+        (!self.is_v1.get() && self.acknowledges.get()).then(|| self.request(&Call::Received(ids)))
     }
 
-    fn report(&self, report: &Report) -> Request {
-        self.request(rpc::encode_update(std::slice::from_ref(report), &self.node, self.uuid.expose()))
+    fn takes(&self, results: usize, bytes: usize) -> bool {
+        results <= rpc::REPORTS && bytes <= rpc::REPORTS_BYTES
+    }
+
+    fn report(&self, reports: &[Report]) -> Request {
+        self.request(&Call::Update(reports))
     }
 
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError> {
-        Self::read(answer, rpc::decode_done)
+        self.read(answer, xml::decode_done, json::decode_done)
+    }
+
+    /// JSON-RPC 2 has no such method; but there, that a method is unknown has a code of its own.
+    fn ask_for_methods(&self) -> Option<Request> {
+        (self.format == Format::Xml).then(|| self.request(&Call::ListMethods))
+    }
+
+    fn fall_back(&self, methods: Option<Answer>) -> Result<bool, CollectorError> {
+        let knows_v1 = match methods {
+            None => true,
+            Some(answer) => {
+                let names = self.read(answer, xml::decode_methods, |_, _| Ok(Vec::new()))?;
+                let knows = |call: Call| names.iter().any(|name| name == call.method());
+                knows(Call::FetchV1) && !knows(Call::Fetch)
+            }
+        };
+        // One that has it and denies it is not asked for ever.
+        Ok(knows_v1 && !self.is_v1.replace(true))
+    }
+
+    fn never_acknowledge(&self) {
+        self.acknowledges.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_changes_the_last_part_of_the_url() {
+        let url = "https://c:443/feed/default/call/xmlrpc";
+        assert_eq!(rpc_endpoint(url, Format::Xml), url);
+        assert_eq!(rpc_endpoint(url, Format::Json), "https://c:443/feed/default/call/jsonrpc2");
     }
 }

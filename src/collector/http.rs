@@ -13,6 +13,7 @@ use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
 use rustls::CertificateError;
 use rustls::crypto::ring;
+use tokio::time::timeout;
 
 use crate::collector::trace::Trace;
 use crate::config::{Proxy, QueueSettings, Secret};
@@ -22,6 +23,10 @@ pub const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
 
 /// The longest time that a collector may ask to be left alone; a longer one is cut to this.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How many times [`QueueSettings::request_timeout`], which is without progress, an exchange may take in all: a peer that
+/// sends a byte now and then must not hold a node up for ever.
+const WHOLE_EXCHANGE: u32 = 10;
 
 /// What is sent.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct Request {
     pub credentials: Option<(String, Secret)>,
     /// POST with this body, GET without.
     pub body: Option<Vec<u8>>,
+    /// The number of the call, for dialects whose answers repeat it.
+    pub id: u64,
 }
 
 /// What came back, whatever its status.
@@ -47,6 +54,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The whole body, at most [`ANSWER_LIMIT`].
     pub body: Vec<u8>,
+    /// The number of the call that this is the answer to.
+    pub id: u64,
 }
 
 /// Why there is no answer.
@@ -81,6 +90,14 @@ pub enum HttpError {
         /// Why.
         why: String,
     },
+    /// There was progress all the time, and no end.
+    #[error("{url}: no end of the answer within {limit:?}")]
+    Endless {
+        /// What was asked.
+        url: String,
+        /// How long an exchange may take in all.
+        limit: Duration,
+    },
     /// The answer is larger than [`ANSWER_LIMIT`].
     #[error("{url}: the answer is larger than {} MiB", ANSWER_LIMIT / 1024 / 1024)]
     TooLarge {
@@ -102,6 +119,8 @@ impl HttpError {
 pub struct Http {
     client: Client,
     secret: Secret,
+    /// How long an exchange may take in all.
+    limit: Duration,
 }
 
 impl Http {
@@ -123,15 +142,22 @@ impl Http {
         builder = with_trust(builder, settings)?;
         builder = with_proxy(builder, &settings.proxy)?;
         let client = builder.build().map_err(|err| HttpError::Setup(why(&err)))?;
-        Ok(Self { client, secret: settings.uuid.clone() })
+        let limit = settings.request_timeout.saturating_mul(WHOLE_EXCHANGE);
+        Ok(Self { client, secret: settings.uuid.clone(), limit })
     }
 
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// When there is no answer, or it is too large.
+    /// When there is no answer, or it is too large, or does not end.
     pub async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
-        let Request { url, content_type, credentials, body } = request;
+        let url = request.url.clone();
+        let endless = |_| HttpError::Endless { url, limit: self.limit };
+        timeout(self.limit, self.whole_exchange(request)).await.map_err(endless)?
+    }
+
+    async fn whole_exchange(&self, request: Request) -> Result<Answer, HttpError> {
+        let Request { url, content_type, credentials, body, id } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let trace =
             Trace::request(&self.secret, (method.as_str(), &url), content_type, credentials.is_some(), body.as_deref());
@@ -156,7 +182,7 @@ impl Http {
             body.extend_from_slice(&chunk);
         }
         trace.answer(status, headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())), &body);
-        Ok(Answer { url, status, retry_after, body })
+        Ok(Answer { url, status, retry_after, body, id })
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod client;
 mod dialect;
 pub mod http;
+mod json;
 pub mod oc3;
 pub mod registration;
 mod row;
@@ -77,6 +78,17 @@ pub enum CollectorError {
         url: String,
         /// The collector's words.
         text: String,
+        /// They say that something is not there that the collector itself needs: neither the call is at fault nor what is
+        /// in it.
+        trouble: bool,
+    },
+    /// The collector does not have the method that was called.
+    #[error("{url}: the collector does not know this call: {text}")]
+    UnknownMethod {
+        /// What was asked.
+        url: String,
+        /// The collector's words.
+        text: String,
     },
     /// The answer cannot be read.
     #[error("{url}: the answer cannot be decoded")]
@@ -113,7 +125,7 @@ impl CollectorError {
     #[must_use]
     pub fn without(mut self, secret: &Secret) -> Self {
         let texts = match &mut self {
-            Self::Credentials { text, .. } | Self::Fault { text, .. } => Some(text),
+            Self::Credentials { text, .. } | Self::Fault { text, .. } | Self::UnknownMethod { text, .. } => Some(text),
             Self::Refused { text, .. } => text.as_mut(),
             Self::Undecodable { source, .. } => Some(&mut source.what),
             Self::Http(_) => None,
@@ -140,7 +152,14 @@ impl CollectorError {
     /// Whether the collector was there, and may have refused this very body, or may be in trouble of its own.
     #[must_use]
     pub fn may_be_about_content(&self) -> bool {
-        matches!(self, Self::Refused { status: 400 | 413 | 500, .. } | Self::Fault { .. })
+        let may_be = matches!(self, Self::Refused { status: 400 | 413 | 500, .. } | Self::Fault { .. });
+        may_be && !self.is_trouble()
+    }
+
+    /// Whether the collector was there and says that it is in trouble of its own.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::Fault { trouble: true, .. }) && !self.is_about_content()
     }
 
     /// What the collector answered, without the URL: for the collector's own operator.
@@ -149,7 +168,9 @@ impl CollectorError {
         match self {
             Self::Refused { status, text: Some(text), .. } => format!("HTTP status {status}: {text}"),
             Self::Refused { status, text: None, .. } => format!("HTTP status {status}"),
-            Self::Credentials { text, .. } | Self::Fault { text, .. } => text.clone(),
+            Self::Credentials { text, .. } | Self::Fault { text, .. } | Self::UnknownMethod { text, .. } => {
+                text.clone()
+            }
             Self::Http(_) | Self::Undecodable { .. } => self.to_string(),
         }
     }
@@ -163,7 +184,7 @@ impl CollectorError {
             Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
             // A 401 may only mean that the collector's database is down; a fault, that one of its helpers is.
             Self::Credentials { .. } | Self::Fault { .. } => true,
-            Self::Undecodable { .. } => false,
+            Self::Undecodable { .. } | Self::UnknownMethod { .. } => false,
         }
     }
 }

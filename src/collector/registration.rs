@@ -109,7 +109,9 @@ impl From<HttpError> for RegistrationError {
         let kind = match &err {
             HttpError::File { .. } | HttpError::Setup(_) => Kind::Misconfigured,
             HttpError::TooLarge { .. } => Kind::Undecodable,
-            HttpError::Certificate { .. } | HttpError::Unreachable { .. } => Kind::Unavailable,
+            HttpError::Certificate { .. } | HttpError::Unreachable { .. } | HttpError::Endless { .. } => {
+                Kind::Unavailable
+            }
         };
         Self { kind, url: String::new(), text: String::new(), source: Some(err) }
     }
@@ -144,6 +146,7 @@ pub async fn post_system(settings: &Registration, uuid: &Secret, system: &System
         content_type: "application/json",
         credentials: Some((settings.queue.node.clone(), uuid.clone())),
         body: Some(encode_system(system)),
+        id: 0,
     };
     let answer = exchange(&Http::new(&settings.queue)?, request).await?;
     let text = |words: &str| words.replace(uuid.expose(), "<redacted>");
@@ -171,7 +174,7 @@ fn request(settings: &Registration, user: Option<&User>, app: Option<&str>) -> R
                 body.insert("app".to_owned(), json!(app));
             }
             let (url, content_type) = (format!("{}/api/auth/node", users_at()?), "application/json");
-            Request { url, content_type, credentials, body: Some(Value::Object(body).to_string().into_bytes()) }
+            Request { url, content_type, credentials, body: Some(Value::Object(body).to_string().into_bytes()), id: 0 }
         }
         (Queue::Rpc, Some(_)) => {
             let mut body = format!("nodename={}", form_encoded(node));
@@ -180,13 +183,14 @@ fn request(settings: &Registration, user: Option<&User>, app: Option<&str>) -> R
                 body.push_str(&form_encoded(app));
             }
             let (url, content_type) = (format!("{}/register", users_at()?), "application/x-www-form-urlencoded");
-            Request { url, content_type, credentials, body: Some(body.into_bytes()) }
+            Request { url, content_type, credentials, body: Some(body.into_bytes()), id: 0 }
         }
         (Queue::Rpc, None) => Request {
             url: settings.queue.base_url.clone(),
             content_type: "text/xml",
             credentials: None,
             body: Some(register_node::encode(node)),
+            id: 0,
         },
     })
 }
@@ -442,7 +446,7 @@ mod tests {
     const UUID: &str = "9e1d0202-0b38-440a-845e-e1deb340d38b";
 
     fn answer(status: u16, body: impl fmt::Display) -> Answer {
-        Answer { url: "https://c/x".to_owned(), status, retry_after: None, body: body.to_string().into_bytes() }
+        Answer { url: "https://c/x".to_owned(), status, retry_after: None, body: body.to_string().into_bytes(), id: 0 }
     }
 
     fn user() -> User {

@@ -1,6 +1,6 @@
 //! Reporting: post every result until its collector accepts it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use super::{Handler, Progress, now, timestamp};
@@ -32,6 +32,49 @@ pub(super) struct Posting {
     /// Results that were refused, and how many exchanges had gone well by then: the next one that does shows that it is
     /// the result, and not the collector.
     refused: BTreeMap<ActionKey, u64>,
+    /// How often in a row each queue said that it is in trouble.
+    troubles: BTreeMap<Queue, u32>,
+}
+
+/// How often in a row a collector may say that it is in trouble before it is left alone: once may be one result's doing.
+const TROUBLES: u32 = 2;
+
+/// Results for one call.
+#[derive(Default)]
+struct Call {
+    keys: Vec<ActionKey>,
+    reports: Vec<Report>,
+    bytes: usize,
+}
+
+impl Call {
+    fn push(&mut self, key: ActionKey, report: Report, bytes: usize) {
+        self.keys.push(key);
+        self.reports.push(report);
+        self.bytes += bytes;
+    }
+
+    /// Whether one more result goes with these. Two of one id do not: the newer one is to come last, whatever becomes of
+    /// the older one.
+    fn has_room(&self, collector: &Collector, key: ActionKey, bytes: usize) -> bool {
+        self.keys.iter().all(|other| other.queue == key.queue && other.id != key.id)
+            && collector.takes(self.keys.len() + 1, self.bytes + bytes)
+    }
+
+    /// Two halves.
+    fn split(mut self) -> [Self; 2] {
+        let half = self.keys.len() / 2;
+        let (keys, reports) = (self.keys.split_off(half), self.reports.split_off(half));
+        [self, Self { keys, reports, bytes: 0 }]
+    }
+
+    /// Without those that are not to be posted.
+    fn retain(&mut self, wanted: impl Fn(&ActionKey) -> bool) {
+        let keep: Vec<_> = self.keys.iter().map(wanted).collect();
+        let (mut for_keys, mut for_reports) = (keep.iter(), keep.iter());
+        self.keys.retain(|_| *for_keys.next().unwrap_or(&true));
+        self.reports.retain(|_| *for_reports.next().unwrap_or(&true));
+    }
 }
 
 impl Handler<'_> {
@@ -89,73 +132,136 @@ impl Handler<'_> {
         self.post_in(keys, &mut progress.posting).await
     }
 
-    /// Posts results one by one. What is not accepted stays in the ledger for the next time; a queue that does not
-    /// answer is left alone until then.
+    /// Posts results, as many in one call as the queue takes. What is not accepted stays in the ledger for the next time; a
+    /// queue that does not answer is left alone until then.
     pub(super) async fn post_in(&self, keys: &[ActionKey], posting: &mut Posting) -> Result<Vec<Change>, Error> {
-        let exit = &mut posting.exit;
-        let mut posted = Vec::new();
+        let (mut posted, mut call) = (Vec::new(), Call::default());
         for key in keys {
-            let Some((endpoint, outcome)) = self.ledger.result(*key)? else { continue };
-            let Some(collector) = self.collectors.iter().find(|collector| collector.queue() == key.queue) else {
+            let Some((endpoint, Outcome { ret, stdout, stderr, ended_at })) = self.ledger.result(*key)? else {
+                continue;
+            };
+            let Some(collector) = self.collector(key.queue) else {
                 about_key!(warn, key, [], "{key}: its result waits for queue {} to be configured again", key.queue);
-                *exit = exit.and(Exit::TempFail);
+                posting.exit = posting.exit.and(Exit::TempFail);
                 continue;
             };
             // Where the ledger was lost, nobody knows any more which collector it was.
             if !endpoint.is_empty() && collector.endpoint() != endpoint {
                 about_key!(warn, key, [], "{key}: its result belongs to {endpoint}, which is not configured any more");
-                *exit = exit.and(Exit::TempFail);
+                posting.exit = posting.exit.and(Exit::TempFail);
                 continue;
             }
-            let successes = posting.successes.entry(key.queue).or_default();
-            let refused_at = posting.refused.get(key);
-            // Nothing has become better since.
-            if posting.unreachable.contains(&key.queue) || refused_at.is_some_and(|then| then == successes) {
-                *exit = exit.and(Exit::TempFail);
-                continue;
+            let report = Report { id: key.id, ret, stdout, stderr, ended_at };
+            let bytes = collector.weight(&report);
+            // One that was refused before goes by itself.
+            let alone = call.keys.iter().chain([key]).any(|key| posting.refused.contains_key(key));
+            if !call.keys.is_empty() && (alone || !call.has_room(collector, *key, bytes)) {
+                self.post_call(std::mem::take(&mut call), posting, &mut posted).await;
             }
-            match self.post_one(collector, *key, outcome, refused_at.is_some()).await {
-                Ok(true) => {
-                    *successes += 1;
-                    crash::point("posted");
-                    about_key!(debug, key, [message_id = log::REPORTED], "{key} reported");
-                    posted.push(Change::Reported(*key, timestamp()));
-                }
-                Ok(false) => *exit = exit.and(Exit::TempFail),
-                Err(err) => {
-                    if err.may_be_about_content() {
-                        posting.refused.insert(*key, *successes);
-                    } else {
-                        posting.unreachable.insert(key.queue);
-                    }
-                    let err = Error::from(err);
-                    about_key!(error, key, [], "{key}: its result is kept for later: {}", err.report());
-                    *exit = exit.and(err.exit());
-                }
-            }
+            call.push(*key, report, bytes);
         }
+        self.post_call(call, posting, &mut posted).await;
         Ok(posted)
     }
 
-    /// Posts one result. One that the collector cannot take as it is, is posted without its output, with a note that says
-    /// so: when the collector says that it is the output, or when it was `refused` before while other exchanges went
-    /// well since. Otherwise the collector may only be in trouble, and the result waits whole for better times.
-    async fn post_one(
+    fn collector(&self, queue: Queue) -> Option<&Collector> {
+        self.collectors.iter().find(|collector| collector.queue() == queue)
+    }
+
+    /// Posts the results of one call. If the collector refuses it, its halves are tried, and theirs, until the result is
+    /// found that it cannot take; all of them before their own halves: when both are refused because the collector is in
+    /// trouble, it is left alone.
+    async fn post_call(&self, mut call: Call, posting: &mut Posting, posted: &mut Vec<Change>) {
+        let Some(queue) = call.keys.first().map(|key| key.queue) else { return };
+        let Some(collector) = self.collector(queue) else { return };
+        let successes = posting.successes.get(&queue).copied().unwrap_or_default();
+        let all = call.keys.len();
+        // Nothing has become better since those were refused.
+        call.retain(|key| posting.refused.get(key) != Some(&successes));
+        if call.keys.len() < all {
+            posting.exit = posting.exit.and(Exit::TempFail);
+        }
+        let mut calls = VecDeque::from([call]);
+        let mut whole = true;
+        while let Some(call) = calls.pop_front() {
+            let Some(&first) = call.keys.first() else { continue };
+            if posting.unreachable.contains(&queue) {
+                posting.exit = posting.exit.and(Exit::TempFail);
+                continue;
+            }
+            let is_part = !std::mem::take(&mut whole);
+            match self.post_once(collector, &call, is_part, posting.refused.contains_key(&first)).await {
+                Ok(true) => {
+                    *posting.successes.entry(queue).or_default() += 1;
+                    posting.troubles.remove(&queue);
+                    crash::point("posted");
+                    for key in &call.keys {
+                        about_key!(debug, key, [message_id = log::REPORTED], "{key} reported");
+                        posted.push(Change::Reported(*key, timestamp()));
+                    }
+                }
+                Ok(false) => posting.exit = posting.exit.and(Exit::TempFail),
+                Err(err) => {
+                    let several = call.keys.len() > 1;
+                    if err.is_trouble() && (is_part || !several) {
+                        *posting.troubles.entry(queue).or_default() += 1;
+                    }
+                    let in_trouble = posting.troubles.get(&queue).is_some_and(|times| *times >= TROUBLES);
+                    let answered = err.may_be_about_content() || (err.is_trouble() && !in_trouble);
+                    if several && answered {
+                        tracing::debug!("{} results are posted in two calls: {err}", call.keys.len());
+                        calls.extend(call.split());
+                        continue;
+                    }
+                    if err.may_be_about_content() {
+                        let successes = posting.successes.get(&queue).copied().unwrap_or_default();
+                        posting.refused.insert(first, successes);
+                    } else if !answered {
+                        posting.troubles.remove(&queue);
+                        posting.unreachable.insert(queue);
+                    }
+                    let err = Error::from(err);
+                    if several {
+                        let count = call.keys.len();
+                        tracing::error!("{queue}: {count} results are kept for later: {}", err.report());
+                    } else {
+                        about_key!(error, first, [], "{first}: its result is kept for later: {}", err.report());
+                    }
+                    posting.exit = posting.exit.and(err.exit());
+                }
+            }
+        }
+    }
+
+    /// Makes one call, several times while that can help; but a part of what was refused only once. A single result that the
+    /// collector cannot take as it is, is posted without its output, with a note that says so: when the collector says
+    /// that it is the output, or when it was `refused` before while other exchanges went well since. Otherwise the
+    /// collector may only be in trouble, and the result waits whole for better times.
+    async fn post_once(
         &self,
         collector: &Collector,
-        key: ActionKey,
-        outcome: Outcome,
+        call: &Call,
+        is_part: bool,
         refused: bool,
     ) -> Result<bool, CollectorError> {
-        let Outcome { ret, stdout, stderr, ended_at } = outcome;
-        let report = Report { id: key.id, ret, stdout, stderr, ended_at };
-        match self.persist(|| collector.report(&report)).await {
-            Err(err) if err.is_about_content() || (refused && err.may_be_about_content()) => {
+        let reports = &call.reports;
+        let answer = if is_part && !self.stop.is_now() {
+            match collector.report(reports).await {
+                Err(err) if !err.may_be_about_content() && !err.is_trouble() => {
+                    self.persist(|| collector.report(reports)).await
+                }
+                answer => answer.map(Some),
+            }
+        } else {
+            self.persist(|| collector.report(reports)).await
+        };
+        match (answer, &reports[..], &call.keys[..]) {
+            (Err(err), [report], [key]) if err.is_about_content() || (refused && err.may_be_about_content()) => {
                 about_key!(warn, key, [], "{key}: {err}; reporting it without its output");
-                let reduced = reduced(&report, &err);
+                let reduced = [reduced(report, &err)];
                 Ok(self.persist(|| collector.report(&reduced)).await?.is_some())
             }
-            answer => Ok(answer?.is_some()),
+            (answer, ..) => Ok(answer?.is_some()),
         }
     }
 }

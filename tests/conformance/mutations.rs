@@ -2,7 +2,8 @@
 
 use crate::bytes::{names, read};
 use opensvc_actions::action::argv::{Agent, argv};
-use opensvc_actions::collector::{oc3, rpc};
+use opensvc_actions::collector::oc3;
+use opensvc_actions::collector::rpc::{json, xml};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -19,7 +20,8 @@ static RECORDINGS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 fn decode(body: &[u8]) {
     let words = [
         oc3::decode_actions(body).map_err(|error| error.to_string()),
-        rpc::decode_fetch(body).map_err(|error| error.to_string()),
+        xml::decode_fetch(body).map_err(|error| error.to_string()),
+        json::decode_fetch(1, body).map_err(|error| error.to_string()),
     ];
     for batch in words {
         match batch {
@@ -27,7 +29,10 @@ fn decode(body: &[u8]) {
             Err(words) => assert!(words.len() < 2000 && !words.contains('\n'), "{words}"),
         }
     }
-    drop(rpc::decode_done(body));
+    drop(xml::decode_done(body));
+    drop(xml::decode_methods(body));
+    drop(json::decode_done(1, body));
+    drop(json::error_text(body));
     drop(oc3::error_text(body));
 }
 

@@ -28,6 +28,28 @@ pub struct Identity {
     pub cluster: String,
 }
 
+/// What came of a registration: the node's uuid, new or as it was.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "said above")]
+pub enum Registration {
+    New(String),
+    Known(String),
+}
+
+/// What a node says of itself in its system document, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct System {
+    /// Its cluster.
+    pub cluster: String,
+    /// Where to notify it, when it says so.
+    pub connect_to: Option<String>,
+    /// The port to notify it on, when it says so.
+    pub port: Option<u16>,
+}
+
+/// Nodes do not register themselves beyond this many.
+const NODES_MAX: i64 = 10_000;
+
 /// What an operator says of a node; what is absent stays as it was, or takes its default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,10 +81,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Node> {
     })
 }
 
-fn check(what: &str, text: &str) -> Result<(), StoreError> {
+/// Whether a text can be a name.
+pub(super) fn check(what: &str, text: &str) -> Result<(), StoreError> {
     let bad = text.is_empty() || text.len() > 128 || text.chars().any(|c| c.is_whitespace() || c.is_control());
-    if bad || (what == "node name" && text.contains(':')) {
-        return Err(StoreError::Invalid(format!("{text:?} is no valid {what}")));
+    // Basic credentials end a name there.
+    if bad || (what.ends_with(" name") && text.contains(':')) {
+        let shown: String = text.chars().take(130).collect();
+        return Err(StoreError::Invalid(format!("{shown:?} is no valid {what}")));
     }
     Ok(())
 }
@@ -82,6 +107,44 @@ impl Store {
             }
             Some(_) => Auth::WrongSecret,
         })
+    }
+
+    /// Gives a node its uuid: a new pull node unless there is one of this name.
+    ///
+    /// # Errors
+    /// The name is unusable, there are too many nodes, or the database failed.
+    pub fn register(&mut self, name: &str) -> Result<Registration, StoreError> {
+        check("node name", name)?;
+        let known = "SELECT uuid FROM nodes WHERE nodename = ?1";
+        if let Some(uuid) = self.db.query_row(known, [name], |row| row.get(0)).optional()? {
+            return Ok(Registration::Known(uuid));
+        }
+        let count: i64 = self.db.query_row("SELECT count(*) FROM nodes", [], |row| row.get(0))?;
+        if count >= NODES_MAX {
+            return Err(StoreError::Full("nodes"));
+        }
+        let node = self.put_node(&NodeChange { name: name.to_owned(), ..NodeChange::default() })?;
+        Ok(Registration::New(node.uuid))
+    }
+
+    /// Takes what a node says of itself. From now on it is a feed node, as on the real servers; what was queued before
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// A value is unusable, or the database failed.
+    pub fn put_system(&mut self, node_id: &str, system: &System) -> Result<(), StoreError> {
+        if !system.cluster.is_empty() {
+            check("cluster", &system.cluster)?;
+        }
+        if let Some(connect_to) = &system.connect_to {
+            check("address to connect to", connect_to)?;
+        }
+        self.db.execute(
+            "UPDATE nodes SET action_type = 'feed', cluster = ?2, connect_to = ifnull(?3, connect_to),
+             port = ifnull(?4, port) WHERE node_id = ?1",
+            params![node_id, system.cluster, system.connect_to, system.port],
+        )?;
+        Ok(())
     }
 
     /// Adds a node, or changes what is given of it.

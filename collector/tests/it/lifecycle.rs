@@ -177,10 +177,22 @@ fn what_prevents_a_start_is_said() {
 fn a_database_of_a_later_version_is_left_alone() {
     let mut server = Server::start();
     server.kill();
-    server.sql("PRAGMA user_version = 2");
+    server.sql("PRAGMA user_version = 3");
     let output = serve(&server, &[]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("it was used by a later version"), "{said}");
+}
+
+#[test]
+fn a_database_of_the_first_version_is_used_on() {
+    let mut server = Server::start();
+    server.json(&["node", "add", "n1"]);
+    server.enqueue("n1", "a");
+    server.kill();
+    server.sql("DROP TABLE users; PRAGMA user_version = 1");
+    server.restart(&["--no-notify"]);
+    assert_eq!(server.status("1"), "W");
+    assert_eq!(server.json(&["user", "list"])["users"].as_array().unwrap().len(), 0);
 }
 
 #[test]

@@ -7,5 +7,6 @@ mod lifecycle;
 mod notifier;
 mod oc3;
 mod operator;
+mod register;
 mod rpc;
 mod server;

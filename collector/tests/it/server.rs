@@ -73,6 +73,15 @@ impl Server {
         command().arg("--state").arg(self.state()).args(arguments).output().unwrap()
     }
 
+    /// Runs a client command that is given this on standard input.
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = command();
+        command.arg("--state").arg(self.state()).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
     /// Runs a client command that succeeds, and gives its document.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let mut arguments = arguments.to_vec();

@@ -3,7 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::{RpcError, result, xml};
+use super::xml::result;
+use super::{RpcError, reader};
 use crate::collector::row::Value;
 
 /// What the collector answers.
@@ -21,7 +22,7 @@ pub fn encode(node: &str) -> Vec<u8> {
     let mut call =
         String::from("<?xml version='1.0'?>\n<methodCall>\n<methodName>register_node</methodName>\n<params>\n");
     let mut name = String::new();
-    xml::escape(node, &mut name);
+    reader::escape(node, &mut name);
     // Writing to memory does not fail.
     let _ = write!(call, "<param>\n<value><string>{name}</string></value>\n</param>\n</params>\n</methodCall>\n");
     call.into_bytes()

@@ -1,283 +1,179 @@
-//! XML-RPC as far as an answer needs it: a pull reader that goes through the body once and builds no tree.
-//!
-//! Answers come as python 2's `xmlrpclib` writes them: UTF-8 without saying so, `<nil/>` (an extension of XML-RPC) bare,
-//! members in any order. Document types and entities of their own are refused, elements nest at most [`DEPTH`] deep, and
-//! text that python's parser would refuse (control characters, invalid UTF-8) is read: one stored oddity must not
-//! silence a node's whole queue.
+//! The codec of XML-RPC, as the agents 1.x and 2.x speak it. What goes wrong is a fault, always with code 1, in a string
+//! that begins with the name of a python exception.
 
-use super::super::DecodeError;
-use super::super::row::{Value, bounded};
-use quick_xml::events::Event;
-use std::borrow::Cow;
+use super::reader::{self, Reader};
+use super::{Call, FaultKind, RpcError, column};
+use crate::action::Batch;
+use crate::collector::DecodeError;
+use crate::collector::row::{Row, Rows, Value, bounded};
+use std::fmt::Write;
 
-/// How deep elements may nest. A row's value is eleven deep.
-const DEPTH: usize = 32;
+/// The names of methods that are read. (A real collector has a hundred.)
+const METHODS: usize = 10_000;
 
-/// The bytes of an error text.
-const ERROR_TEXT: usize = 200;
+/// The bytes of a method's name.
+const METHOD_NAME: usize = 200;
 
-/// Reads elements one after the other.
-pub(super) struct Reader<'a> {
-    body: &'a [u8],
-    xml: quick_xml::Reader<&'a [u8]>,
-    depth: usize,
-}
-
-/// A piece of the document that counts.
-enum Token<'a> {
-    /// An element begins: its name.
-    Open(Cow<'static, str>),
-    /// The innermost element ends.
-    Close,
-    /// Text in it, perhaps not all of it.
-    Text(Cow<'a, str>),
-    /// The document ends.
-    End,
-}
-
-impl<'a> Reader<'a> {
-    /// Starts before the root element.
-    pub(super) fn new(body: &'a [u8]) -> Self {
-        let mut xml = quick_xml::Reader::from_reader(body);
-        xml.config_mut().expand_empty_elements = true;
-        Self { body, xml, depth: 0 }
-    }
-
-    /// The name of the next element within the present one, which is entered; none at the end of the present one, which
-    /// is left. Text between elements is passed over, as python's parser does.
-    pub(super) fn open(&mut self) -> Result<Option<Cow<'static, str>>, DecodeError> {
-        loop {
-            match self.next()? {
-                Token::Open(name) => return Ok(Some(name)),
-                Token::Close => return Ok(None),
-                Token::Text(_) => {}
-                Token::End => return Err(self.error("the answer ends early")),
-            }
-        }
-    }
-
-    /// Enters the next element, which has to have this name.
-    pub(super) fn enter(&mut self, name: &str) -> Result<(), DecodeError> {
-        match self.open()? {
-            Some(found) if found == name => Ok(()),
-            Some(found) => Err(self.error(&format!("expected <{name}>, found <{found}>"))),
-            None => Err(self.error(&format!("expected <{name}>, found the end of its parent"))),
-        }
-    }
-
-    /// Leaves the present element, whatever is left in it.
-    pub(super) fn leave(&mut self) -> Result<(), DecodeError> {
-        let outside = self.depth.saturating_sub(1);
-        while self.depth > outside {
-            if let Token::End = self.next()? {
-                return Err(self.error("the answer ends early"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves the present element, which holds text; elements in it are passed over.
-    pub(super) fn text(&mut self) -> Result<String, DecodeError> {
-        let mut text = String::new();
-        loop {
-            match self.next()? {
-                Token::Text(piece) => text.push_str(&piece),
-                Token::Open(_) => self.leave()?,
-                Token::Close => return Ok(text),
-                Token::End => return Err(self.error("the answer ends early")),
-            }
-        }
-    }
-
-    /// Leaves the present element, which is a `<value>`; without an element in it, it is a string.
-    pub(super) fn value(&mut self) -> Result<Value, DecodeError> {
-        let mut text = String::new();
-        let kind = loop {
-            match self.next()? {
-                Token::Text(piece) => text.push_str(&piece),
-                Token::Open(kind) => break kind,
-                Token::Close => return Ok(Value::Text(text)),
-                Token::End => return Err(self.error("the answer ends early")),
-            }
-        };
-        let value = match &*kind {
-            "string" | "dateTime.iso8601" => Value::Text(self.text()?),
-            "int" | "i4" | "i8" => match self.text()?.trim().parse() {
-                Ok(number) => Value::Integer(number),
-                Err(_) => Value::Other("an unreadable integer"),
-            },
-            other => {
-                let value = match other {
-                    "nil" | "ex:nil" => Value::Null,
-                    "boolean" => Value::Other("true or false"),
-                    "double" => Value::Other("a number with a fraction"),
-                    "base64" => Value::Other("binary data"),
-                    "array" => Value::Other("an array"),
-                    "struct" => Value::Other("a struct"),
-                    _ => Value::Other("of an unknown type"),
-                };
-                self.leave()?;
-                value
-            }
-        };
-        self.leave()?;
-        Ok(value)
-    }
-
-    /// Leaves the present element, which is a `<struct>`: its members' names and values go to `member`, but the values
-    /// of those that are not `wanted` (unless a value comes before its name).
-    pub(super) fn members(
-        &mut self,
-        wanted: impl Fn(&str) -> bool,
-        mut member: impl FnMut(&str, Value),
-    ) -> Result<(), DecodeError> {
-        while let Some(element) = self.open()? {
-            if element != "member" {
-                self.leave()?;
-                continue;
-            }
-            let (mut name, mut value) = (None, None);
-            while let Some(part) = self.open()? {
-                match &*part {
-                    "name" => name = Some(self.text()?),
-                    "value" if name.as_deref().is_none_or(&wanted) => value = Some(self.value()?),
-                    _ => self.leave()?,
-                }
-            }
-            if let (Some(name), Some(value)) = (name, value) {
-                member(name.trim(), value);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that nothing but white space and comments is left.
-    pub(super) fn end(&mut self) -> Result<(), DecodeError> {
-        while self.depth > 0 {
-            self.leave()?;
-        }
-        loop {
-            match self.next()? {
-                Token::End => return Ok(()),
-                Token::Text(text) if text.trim().is_empty() => {}
-                _ => return Err(self.error("there is more behind the answer")),
-            }
-        }
-    }
-
-    /// An error at the present place.
-    pub(super) fn error(&self, what: &str) -> DecodeError {
-        self.error_at(self.xml.buffer_position(), what)
-    }
-
-    fn error_at(&self, position: u64, what: &str) -> DecodeError {
-        let position = usize::try_from(position).unwrap_or(usize::MAX).min(self.body.len());
-        let before = &self.body[..position];
-        let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let line = before.split(|&byte| byte == b'\n').count();
-        DecodeError { line, column: position - line_start, what: bounded(what, ERROR_TEXT) }
-    }
-
-    fn next(&mut self) -> Result<Token<'a>, DecodeError> {
-        loop {
-            let event = match self.xml.read_event() {
-                Ok(event) => event,
-                Err(error) => return Err(self.error_at(self.xml.error_position(), &error.to_string())),
-            };
-            match event {
-                Event::Start(tag) => {
-                    self.depth += 1;
-                    if self.depth > DEPTH {
-                        return Err(self.error(&format!("elements nest more than {DEPTH} deep")));
-                    }
-                    return Ok(Token::Open(known(tag.name().as_ref())));
-                }
-                Event::End(_) => {
-                    self.depth = self.depth.saturating_sub(1);
-                    return Ok(Token::Close);
-                }
-                Event::Text(text) => return Ok(Token::Text(content(text.into_inner()))),
-                Event::CData(text) => return Ok(Token::Text(content(text.into_inner()))),
-                Event::GeneralRef(reference) => {
-                    let name: &[u8] = &reference;
-                    let character = match name {
-                        b"amp" => Some('&'),
-                        b"lt" => Some('<'),
-                        b"gt" => Some('>'),
-                        b"quot" => Some('"'),
-                        b"apos" => Some('\''),
-                        _ => reference.resolve_char_ref().ok().flatten(),
-                    };
-                    let Some(character) = character else {
-                        let name = String::from_utf8_lossy(name);
-                        return Err(self.error(&format!("the reference &{name}; is unknown here")));
-                    };
-                    return Ok(Token::Text(Cow::Owned(character.into())));
-                }
-                Event::Decl(declaration) => {
-                    let encoding = declaration.encoding().and_then(Result::ok);
-                    let is_read = |name: &[u8]| {
-                        ["utf-8", "us-ascii"].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-                    };
-                    if !encoding.as_deref().is_none_or(is_read) {
-                        return Err(self.error("the encoding is not UTF-8"));
-                    }
-                }
-                Event::DocType(_) => return Err(self.error("a document type is refused")),
-                Event::Eof if self.depth == 0 => return Ok(Token::End),
-                Event::Eof => return Err(self.error("the answer ends early")),
-                Event::Comment(_) | Event::PI(_) | Event::Empty(_) => {}
-            }
-        }
-    }
-}
-
-/// A name; the usual ones without copying them.
-fn known(name: &[u8]) -> Cow<'static, str> {
-    const NAMES: [&str; 15] = [
-        "value",
-        "member",
-        "name",
-        "string",
-        "nil",
-        "int",
-        "struct",
-        "dateTime.iso8601",
-        "array",
-        "data",
-        "param",
-        "params",
-        "methodResponse",
-        "fault",
-        "i4",
-    ];
-    match NAMES.into_iter().find(|known| known.as_bytes() == name) {
-        Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(String::from_utf8_lossy(name).into_owned()),
-    }
-}
-
-/// Text as XML reads it: any line break is a line feed. What is not UTF-8 is replaced.
-fn content(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
-    let text = match bytes {
-        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+/// Writes a call as python's `xmlrpc.client` does, to the byte.
+#[must_use]
+pub fn encode(call: &Call, node: &str, uuid: &str) -> Vec<u8> {
+    let method = call.method();
+    let mut xml = format!("<?xml version='1.0'?>\n<methodCall>\n<methodName>{method}</methodName>\n<params>\n");
+    let first: Option<&dyn Fn(&mut String)> = match call {
+        Call::Fetch | Call::FetchV1 => Some(&|xml| string(xml, node)),
+        Call::Received(ids) => Some(&|xml| array(xml, *ids, |xml, id| integer(xml, id.0))),
+        Call::Update(reports) => Some(&|xml| {
+            array(xml, *reports, |xml, report| {
+                array(xml, 0..4, |xml, column| match column {
+                    0 => integer(xml, report.id.0),
+                    1 => integer(xml, report.ret.into()),
+                    2 => string(xml, &report.stdout),
+                    _ => string(xml, &report.stderr),
+                });
+            });
+        }),
+        Call::ListMethods => None,
     };
-    if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")) } else { text }
+    if let Some(first) = first {
+        xml.push_str("<param>\n");
+        first(&mut xml);
+        xml.push_str("</param>\n<param>\n");
+        array(&mut xml, [uuid, node], string);
+        xml.push_str("</param>\n");
+    }
+    xml.push_str("</params>\n</methodCall>\n");
+    xml.into_bytes()
 }
 
-/// Text for an element, as python's `xmlrpc.client` escapes it; besides, a carriage return is written so that the reader
-/// does not take it for a line feed, and characters that no XML document can hold become U+FFFD: a single one would make
-/// the collector refuse the whole call.
-pub(super) fn escape(text: &str, xml: &mut String) {
-    for c in text.chars() {
-        match c {
-            '&' => xml.push_str("&amp;"),
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '\r' => xml.push_str("&#13;"),
-            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => xml.push(c),
-            _ => xml.push('\u{fffd}'),
+/// Reads the answer to [`Call::Fetch`] and [`Call::FetchV1`], row by row. Dates are kept as they stand: local time of the database, without a
+/// zone.
+///
+/// # Errors
+/// A fault, or an answer that is not an array.
+pub fn decode_fetch(body: &[u8]) -> Result<Batch, RpcError> {
+    let mut reader = list(body)?;
+    let mut rows = Rows::default();
+    while next_value(&mut reader)? {
+        let row = row(&mut reader)?;
+        rows.add(row).map_err(|what| reader.error(&what))?;
+    }
+    reader.end()?;
+    Ok(rows.finish())
+}
+
+/// Reads the answer to [`Call::Received`] and [`Call::Update`], which says nothing but that it is no fault.
+///
+/// # Errors
+/// A fault, or something else than an answer.
+pub fn decode_done(body: &[u8]) -> Result<(), RpcError> {
+    Ok(result(body)?.end()?)
+}
+
+/// Reads the answer to [`Call::ListMethods`].
+///
+/// # Errors
+/// A fault, or an answer that is not an array; more names than any collector has.
+pub fn decode_methods(body: &[u8]) -> Result<Vec<String>, RpcError> {
+    let mut reader = list(body)?;
+    let mut names = Vec::new();
+    while next_value(&mut reader)? {
+        if names.len() == METHODS {
+            return Err(reader.error(&format!("more than {METHODS} methods")).into());
+        }
+        if let Value::Text(name) = reader.value()? {
+            names.push(bounded(&name, METHOD_NAME));
         }
     }
+    reader.end()?;
+    Ok(names)
+}
+
+/// Goes to the elements of an answer that is an array.
+fn list(body: &[u8]) -> Result<Reader<'_>, RpcError> {
+    let mut reader = result(body)?;
+    for element in ["param", "value", "array", "data"] {
+        reader.enter(element)?;
+    }
+    Ok(reader)
+}
+
+/// Enters the next element of an array, if there is one.
+fn next_value(reader: &mut Reader) -> Result<bool, DecodeError> {
+    match reader.open()? {
+        Some(element) if element == "value" => Ok(true),
+        Some(element) => Err(reader.error(&format!("expected <value>, found <{element}>"))),
+        None => Ok(false),
+    }
+}
+
+/// Goes to the values of an answer; a fault is an error.
+pub(super) fn result(body: &[u8]) -> Result<Reader<'_>, RpcError> {
+    let mut reader = Reader::new(body);
+    reader.enter("methodResponse")?;
+    match reader.open()?.as_deref() {
+        Some("params") => Ok(reader),
+        Some("fault") => Err(fault(&mut reader)?),
+        Some(other) => Err(reader.error(&format!("expected <params>, found <{other}>")).into()),
+        None => Err(reader.error("the answer is empty").into()),
+    }
+}
+
+fn fault(reader: &mut Reader) -> Result<RpcError, DecodeError> {
+    let mut text = String::new();
+    reader.enter("value")?;
+    reader.enter("struct")?;
+    reader.members(
+        |name| name == "faultString",
+        |name, value| {
+            if let ("faultString", Value::Text(said)) = (name, value) {
+                text = said;
+            }
+        },
+    )?;
+    reader.end()?;
+    // `<type 'exceptions.Exception'>:agent authentication error`
+    let (exception, said) =
+        text.split_once(':').map_or(("", text.as_str()), |(exception, said)| (exception, said.trim()));
+    Ok(RpcError::fault(FaultKind::of(exception, said), said))
+}
+
+/// An element of the array: a row, or the kind of what it is instead. Leaves its `<value>`.
+fn row(reader: &mut Reader) -> Result<Result<Row, &'static str>, DecodeError> {
+    let kind = match reader.open()?.as_deref() {
+        Some("struct") => {
+            let mut row = Row::default();
+            let is_wanted = |name: &str| column(&mut Row::default(), name.trim()).is_some();
+            reader.members(is_wanted, |name, value| {
+                if let Some(column) = column(&mut row, name) {
+                    *column = value;
+                }
+            })?;
+            reader.leave()?;
+            return Ok(Ok(row));
+        }
+        Some("nil" | "ex:nil") => "nil",
+        Some("array") => "an array",
+        Some(_) => "a scalar",
+        None => return Ok(Err("text")),
+    };
+    reader.leave()?;
+    reader.leave()?;
+    Ok(Err(kind))
+}
+
+fn array<T>(xml: &mut String, elements: impl IntoIterator<Item = T>, write: impl Fn(&mut String, T)) {
+    xml.push_str("<value><array><data>\n");
+    elements.into_iter().for_each(|element| write(xml, element));
+    xml.push_str("</data></array></value>\n");
+}
+
+fn integer(xml: &mut String, number: i64) {
+    // Writing to memory does not fail.
+    let _ = writeln!(xml, "<value><int>{number}</int></value>");
+}
+
+fn string(xml: &mut String, text: &str) {
+    xml.push_str("<value><string>");
+    reader::escape(text, xml);
+    xml.push_str("</string></value>\n");
 }

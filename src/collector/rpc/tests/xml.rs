@@ -1,4 +1,6 @@
-use super::*;
+use super::super::xml::{decode_done, decode_fetch, decode_methods, encode};
+use super::super::*;
+use crate::action::Batch;
 use crate::action::time::Timestamp;
 use crate::action::{QueuedAction, RowStatus};
 
@@ -251,10 +253,58 @@ fn results_are_escaped_for_xml() {
         stderr: "\0\u{7}\u{ffff}".to_owned(),
         ended_at: Timestamp { seconds: 0, nanos: 0 },
     };
-    let xml = String::from_utf8(encode_update(&[report], "n&", "<u>")).unwrap();
+    let xml = String::from_utf8(encode(&Call::Update(&[report]), "n&", "<u>")).unwrap();
     assert!(
         xml.contains("<value><int>-1</int></value>\n<value><string>a&lt;b&gt;&amp;\"'&#13;\n\té</string></value>\n")
     );
     assert!(xml.contains("<value><string>\u{fffd}\u{fffd}\u{fffd}</string></value>\n"));
     assert!(xml.contains("<value><string>&lt;u&gt;</string></value>\n<value><string>n&amp;</string></value>\n"));
+}
+
+#[test]
+fn the_list_of_methods_is_read_and_bounded() {
+    let list = |names: &str| answer(&format!("<value><array><data>{names}</data></array></value>"));
+    let names = "<value><string>a</string></value><value>b</value><value><int>1</int></value><value><nil/></value>";
+    assert_eq!(decode_methods(list(names).as_bytes()).unwrap(), ["a", "b"]);
+    let many = list(&"<value>x</value>".repeat(10_001));
+    assert!(decode_methods(many.as_bytes()).unwrap_err().to_string().ends_with("more than 10000 methods"));
+    let long = list(&format!("<value>{}</value>", "x".repeat(9999)));
+    assert!(decode_methods(long.as_bytes()).unwrap()[0].len() < 300);
+}
+
+#[test]
+fn rows_are_counted() {
+    let many = answer(&format!("<value><array><data>{}</data></array></value>", "<value/>".repeat(1_000_001)));
+    assert!(fails(&many).ends_with("more than 1000000 rows"));
+}
+
+#[test]
+fn trouble_of_the_collector_is_told_apart() {
+    for said in [
+        "&lt;type 'exceptions.IOError'&gt;:[Errno socket error] [Errno 111] Connection refused",
+        "&lt;class '_mysql_exceptions.OperationalError'&gt;:(2006, 'server has gone away')",
+        "&lt;type 'exceptions.Exception'&gt;:MySQL server has gone away",
+        "x:try restarting transaction",
+        "x:Bad Gateway",
+        "x:retry",
+    ] {
+        assert_eq!(fault(said).0, FaultKind::Trouble, "{said}");
+    }
+    assert_eq!(fault("&lt;type 'exceptions.ValueError'&gt;:need more than 3 values to unpack").0, FaultKind::Other);
+}
+
+#[test]
+fn a_result_weighs_at_least_what_it_adds_to_a_call() {
+    for text in ["", "a\n", "<&>\r\"\\", "\0\u{1}\u{1f}", "\u{fffe}é€", &"&".repeat(65_535)] {
+        let report = Report {
+            id: ActionId(i64::MAX),
+            ret: i32::MIN,
+            stdout: text.to_owned(),
+            stderr: text.to_owned(),
+            ended_at: Timestamp { seconds: 0, nanos: 0 },
+        };
+        let empty = encode(&Call::Update(&[]), "n", "u").len();
+        let two = encode(&Call::Update(&[report.clone(), report.clone()]), "n", "u").len();
+        assert!(two - empty <= 2 * weight(&report), "{text:.9}");
+    }
 }
