@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
+use crate::action::Queue;
 use crate::action::civil::Civil;
 use crate::action::name::ActionName;
 use crate::action::time::Timestamp;
@@ -79,6 +80,8 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Obtain this node's uuid from its collector and write it to node.conf, changing nothing else there
+    Register(Register),
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
 }
@@ -129,6 +132,29 @@ pub struct Pause {
     /// Resume by itself after TIME, like 30m or 2h
     #[arg(long = "for", value_name = "TIME", value_parser = age)]
     pub duration: Option<Duration>,
+}
+
+/// Options of `register`.
+#[derive(Debug, Args)]
+pub struct Register {
+    /// A user of the collector who may register nodes; the password is asked for, or read from standard input
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Read that user's password from the first line of FILE
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// The application that the node belongs to, instead of node.app of node.conf or the user's own
+    #[arg(long, value_name = "APP")]
+    pub app: Option<String>,
+    /// Which collector, where node.conf names both: oc3 or rpc
+    #[arg(long, value_name = "QUEUE")]
+    pub queue: Option<Queue>,
+    /// Post the least inventory that makes collector 3 offer this node its actions; alone, on a registered node, nothing else
+    #[arg(long)]
+    pub asset: bool,
+    /// Replace another uuid in node.conf
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// A moment in the past.

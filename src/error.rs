@@ -8,6 +8,7 @@ use crate::action::ActionKey;
 use crate::action::name::NameError;
 use crate::collector::http::HttpError;
 use crate::collector::{CollectorError, DecodeError};
+use crate::commands::register::RegisterError;
 use crate::config::ConfigError;
 use crate::executor::agent::NoAgent;
 use crate::ledger::LedgerError;
@@ -134,6 +135,9 @@ pub enum Error {
     /// A collector did not do what was asked.
     #[error(transparent)]
     Collector(#[from] CollectorError),
+    /// The node is not registered.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
 }
 
 impl Error {
@@ -152,6 +156,7 @@ impl Error {
             | Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
                 Exit::Data
             }
+            Self::Register(err) => err.exit(),
             Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
             Self::Name(_) | Self::TooLate { .. } => Exit::Usage,
             Self::Start(_)

@@ -5,6 +5,7 @@ mod dialect;
 pub mod http;
 mod json;
 pub mod oc3;
+pub mod registration;
 mod row;
 pub mod rpc;
 mod trace;

@@ -19,6 +19,7 @@ use crate::handler::{Handler, Progress, open_ledger};
 use crate::ledger::pause::Pause;
 use crate::telemetry::service;
 use crate::wake::activation::Activation;
+use crate::wake::dequeuers;
 use crate::wake::lock::{Owed, RunLock, WakeFiles};
 use crate::wake::notification::{Doorbell, Rings};
 use crate::wake::protocol::{self, Process, Seen, Step};
@@ -50,6 +51,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let wake = require_root().and_then(|()| Ok(WakeFiles::open(&paths.state)?));
     let (rings, stop) = (Rings::marking(wake.as_ref().ok().cloned()), Stop::default());
     let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
+    let own_ports = activation.ports();
     let follow = activation.terminal && matches!(task, Task::AsStarted | Task::Dequeue { no_wait: false });
     let unasked = task == Task::AsStarted && !activation.terminal && !activation.by_inetd;
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
@@ -61,7 +63,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let run = match (&loaded, &wake) {
         (Ok((paths, settings)), Ok(wake)) => {
             let by_timer = unasked && !knocked;
-            Ok(Run { rings: &rings, stop: &stop, paths, settings, wake, by_timer, holder: None })
+            Ok(Run { rings: &rings, stop: &stop, paths, settings, own_ports, wake, by_timer, holder: None })
         }
         (Err(err), _) | (_, Err(err)) => Err(err),
     };
@@ -153,6 +155,8 @@ struct Run<'a> {
     stop: &'a Stop,
     paths: &'a Paths,
     settings: &'a Settings,
+    /// Of the sockets that this process was given.
+    own_ports: Vec<u16>,
     wake: &'a WakeFiles,
     /// Nobody asked for this run.
     by_timer: bool,
@@ -240,6 +244,7 @@ impl<'a> Run<'a> {
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: RefCell::new(open_ledger(&self.paths.state)?),
             wake: self.wake,
+            others: dequeuers::find(self.paths, &settings.queues, settings.listener_port, &self.own_ports),
             lock,
             stop: self.stop,
         })

@@ -3,8 +3,10 @@
 pub mod cancel;
 pub mod dequeue;
 pub mod history;
+pub mod password;
 pub mod pause;
 pub mod plan;
+pub mod register;
 pub mod resume;
 mod scheduled;
 pub mod show;
@@ -12,7 +14,6 @@ pub mod show_config;
 pub mod status;
 mod text;
 
-use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
 use std::time::SystemTime;
 
@@ -24,10 +25,13 @@ use crate::error::{Error, Exit};
 /// Loads the settings that the command line and the environment ask for.
 fn load(global: &Global) -> Result<(Paths, Settings), Error> {
     let paths = paths(global);
-    let hostname = OsString::from(rustix::system::uname().nodename().to_string_lossy().into_owned());
-    let hostname = hostname.to_string_lossy();
-    let settings = Settings::load(&paths, global.config.as_deref(), &hostname, &|name| std::env::var(name).ok())?;
+    let settings = Settings::load(&paths, global.config.as_deref(), &hostname(), &|name| std::env::var(name).ok())?;
     Ok((paths, settings))
+}
+
+/// What gethostname(2) returns.
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Where everything is. Whoever needs nothing else works with a broken configuration too.

@@ -20,6 +20,7 @@ use crate::executor::run::RunDir;
 use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
 use crate::ledger::view::{Entry, View};
+use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::holder;
 
 /// So many actions of a kind are listed for people; all of them are counted.
@@ -48,6 +49,8 @@ struct Status {
     running: Vec<(Entry, Progress)>,
     waiting: Vec<Entry>,
     unreported: Vec<Entry>,
+    /// Who else takes rows of this node's queues.
+    dequeuers: Vec<Dequeuer>,
     /// Why the settings cannot be used.
     configuration_error: Option<String>,
     /// Options whose values are hidden.
@@ -69,6 +72,11 @@ struct QueueStatus {
     contact: Contact,
 }
 
+/// Another dequeuer in JSON.
+fn document(other: &Dequeuer) -> Value {
+    json!({ "kind": other.kind(), "text": other.to_string(), "recipe": other.recipe() })
+}
+
 /// How far an action is that the ledger calls started.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -84,42 +92,46 @@ enum Progress {
 impl Status {
     /// Looks once at everything.
     fn look(global: &Global) -> Result<Self, Error> {
-        let state = paths(global).state;
+        let paths = paths(global);
+        let state = &paths.state;
         let now = now();
         let (settings, configuration_error) = match load(global) {
             Ok((_, settings)) => (Some(settings), None),
             Err(err) => (None, Some(err.report())),
         };
-        let schedule = settings.as_ref().map(|settings| Standing::look(settings, &state, now)).transpose()?;
+        let schedule = settings.as_ref().map(|settings| Standing::look(settings, state, now)).transpose()?;
         let schedule = schedule.map(|standing| ScheduleStatus::of(&standing));
         let mut queues = Vec::new();
         for queue in Queue::ALL {
             let configured = settings.iter().flat_map(|settings| &settings.queues).find(|other| other.queue == queue);
-            let contact = Contact::read(&state, queue).map_err(Error::State)?;
+            let contact = Contact::read(state, queue).map_err(Error::State)?;
             if configured.is_some() || contact.is_some() {
                 let collector = configured.map(|settings| settings.base_url.clone());
                 queues.push(QueueStatus { queue, collector, contact: contact.unwrap_or_default() });
             }
         }
-        let view = View::open(&state)?;
+        let view = View::open(state)?;
         let in_state = |wanted| view.as_ref().map(|view| view.in_state(wanted)).transpose();
         let boot_id = boot::id().map_err(Error::Start)?;
         let started = in_state(State::Started)?.unwrap_or_default().into_iter();
         let running = started
             .map(|entry| {
-                let progress = progress(&state, &entry, &boot_id);
+                let progress = progress(state, &entry, &boot_id);
                 (entry, progress)
             })
             .collect();
         Ok(Self {
             now,
-            handler: holder::running(&state),
-            pause: Pause::in_force(&state, now).map_err(Error::Pause)?,
+            handler: holder::running(state),
+            pause: Pause::in_force(state, now).map_err(Error::Pause)?,
             schedule,
             queues,
             running,
             waiting: in_state(State::Received)?.unwrap_or_default(),
             unreported: in_state(State::Finished)?.unwrap_or_default(),
+            dequeuers: settings.as_ref().map_or_else(Vec::new, |settings| {
+                dequeuers::find(&paths, &settings.queues, settings.listener_port, &[])
+            }),
             configuration_error,
             secret: settings.map(|settings| settings.log.redact).unwrap_or_default(),
         })
@@ -153,6 +165,7 @@ impl Status {
             "schedule": self.schedule.as_ref().map(|schedule| schedule.document(self.now)),
             "configuration_error": self.configuration_error,
             "queues": queues,
+            "dequeuers": self.dequeuers.iter().map(document).collect::<Vec<_>>(),
             "running": running,
             "waiting": entries(&self.waiting),
             "unreported": entries(&self.unreported),
@@ -176,6 +189,9 @@ impl Status {
             if let Some((at, error)) = &queue.contact.error {
                 line("", format!("failed {}: {error}", when_and_ago(*at, self.now)));
             }
+        }
+        for other in &self.dequeuers {
+            line("dequeuer", format!("{other}: {}", other.recipe()));
         }
         if let Some(error) = &self.configuration_error {
             line("settings", format!("cannot be used: {error}"));

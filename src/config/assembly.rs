@@ -1,5 +1,6 @@
 //! From what the files say to [`Settings`]: choices between them, defaults, and the rules that span several values.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::credential;
@@ -33,6 +34,8 @@ pub(super) struct Sources<'a> {
     pub(super) fragments: Fragments,
     pub(super) hostname: &'a str,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    /// The node may be without a uuid: it is about to get one.
+    pub(super) registering: bool,
 }
 
 impl Sources<'_> {
@@ -71,12 +74,13 @@ impl Sources<'_> {
                 kept_output: notes.value("retention.kept_output", from.kept_in_all.as_ref(), KEPT_IN_ALL),
             },
             log: Log { redact: notes.value("log.redact", from.redact.as_ref(), Vec::new()) },
+            listener_port: self.listener_port(&mut notes),
             warnings: notes.warnings,
             origins: notes.origins,
         })
     }
 
-    fn queues(&self, notes: &mut Notes) -> Result<Vec<QueueSettings>, ConfigError> {
+    pub(super) fn queues(&self, notes: &mut Notes) -> Result<Vec<QueueSettings>, ConfigError> {
         let wanted = self.fragments.queues.as_ref();
         let list = notes.value("queues", wanted, None);
         let mut queues = Vec::new();
@@ -214,7 +218,12 @@ impl Sources<'_> {
     }
 
     /// A keyword of `[node]` with its references replaced; `None` if it is not set or empty.
-    fn keyword(&self, document: &Document, key: &str, node: &str) -> Result<Option<Located<String>>, ConfigError> {
+    pub(super) fn keyword(
+        &self,
+        document: &Document,
+        key: &str,
+        node: &str,
+    ) -> Result<Option<Located<String>>, ConfigError> {
         let Some(keyword) = document.get("node", key) else {
             return Ok(None);
         };
@@ -227,7 +236,7 @@ impl Sources<'_> {
     }
 
     /// Where `dbinsecure` is set to true, if it is.
-    fn dbinsecure(&self, node: &str) -> Result<Option<Located<()>>, ConfigError> {
+    pub(super) fn dbinsecure(&self, node: &str) -> Result<Option<Located<()>>, ConfigError> {
         let Some(keyword) = self.keyword(&self.keywords.merged_v3, "dbinsecure", node)? else {
             return Ok(None);
         };
@@ -247,6 +256,9 @@ impl Sources<'_> {
             Queue::Rpc => &self.keywords.merged_v3,
         };
         let Some(keyword) = self.keyword(document, "uuid", node)? else {
+            if self.registering {
+                return Ok(Located { value: Secret::new(""), path: Arc::from(&*self.paths.node_conf), line: 1 });
+            }
             return Err(ConfigError::NotRegistered { node_conf: self.paths.node_conf.clone() });
         };
         let place = keyword.with(());

@@ -121,7 +121,7 @@ pub enum ConfigError {
         cluster_conf: PathBuf,
     },
     /// The node has no uuid.
-    #[error("{}: node.uuid is not set: this node is not registered (put the uuid that its registration gave there)", node_conf.display())]
+    #[error("{}: node.uuid is not set: this node is not registered ('opensvc-actions register' does that, or put the uuid that its registration gave there)", node_conf.display())]
     NotRegistered {
         /// `node.conf`.
         node_conf: PathBuf,

@@ -9,12 +9,14 @@
 mod assembly;
 mod credential;
 pub mod duration;
+pub mod edit;
 mod endpoint;
 pub mod error;
 mod explain;
 mod fragments;
 mod keywords;
 mod known;
+pub mod listener;
 mod nearest;
 pub mod network;
 pub mod node_conf;
@@ -22,6 +24,7 @@ mod overrides;
 pub mod paths;
 mod policy;
 mod references;
+pub mod registration;
 pub mod secret;
 pub mod settings;
 mod size;
@@ -33,6 +36,7 @@ pub use error::ConfigError;
 pub use known::known_keys;
 pub use network::Network;
 pub use paths::Paths;
+pub use registration::Registration;
 pub use secret::Secret;
 pub use settings::{
     Ack, Execution, Explained, Format, Launcher, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings,

@@ -24,6 +24,8 @@ pub struct Paths {
     pub state: PathBuf,
     /// The directory of sockets and of nothing that matters after a reboot.
     pub runtime: PathBuf,
+    /// What the agents' daemons keep, their sockets among it.
+    pub agent_var: PathBuf,
 }
 
 impl Paths {
@@ -45,16 +47,17 @@ impl Paths {
         if let Some(root) = root {
             // children run in "/": a relative root must not change its meaning there
             let root = std::path::absolute(&root).unwrap_or(root);
-            Self::in_etc(&root.join("etc"), root.join("var/actions"), root.join("run"))
+            Self::in_etc(&root.join("etc"), root.join("var/actions"), root.join("run"), root.join("var"))
         } else {
             let state = not_empty("STATE_DIRECTORY")
                 .and_then(|list| first_entry(&list))
                 .unwrap_or_else(|| PathBuf::from("/var/lib/opensvc-actions"));
-            Self::in_etc(Path::new("/etc/opensvc"), state, PathBuf::from("/run/opensvc-actions"))
+            let agent_var = PathBuf::from("/var/lib/opensvc");
+            Self::in_etc(Path::new("/etc/opensvc"), state, PathBuf::from("/run/opensvc-actions"), agent_var)
         }
     }
 
-    fn in_etc(etc: &Path, state: PathBuf, runtime: PathBuf) -> Self {
+    fn in_etc(etc: &Path, state: PathBuf, runtime: PathBuf, agent_var: PathBuf) -> Self {
         Self {
             node_conf: etc.join("node.conf"),
             cluster_conf: etc.join("cluster.conf"),
@@ -62,6 +65,7 @@ impl Paths {
             actions_d: etc.join("actions.d"),
             state,
             runtime,
+            agent_var,
         }
     }
 }

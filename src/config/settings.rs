@@ -30,6 +30,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is hidden in the journal.
     pub log: Log,
+    /// The TCP port on which the collector notifies this node: `listener.port`, else [`super::listener::PORT`].
+    pub listener_port: u16,
     /// What an operator should know although it is allowed; one sentence each.
     pub warnings: Vec<String>,
     /// Where the values come from, for [`Settings::explain`].
@@ -57,7 +59,7 @@ pub struct QueueSettings {
     pub base_url: String,
     /// The node's name at the collector.
     pub node: String,
-    /// The node's shared secret; never empty.
+    /// The node's shared secret; never empty, but in a [`super::Registration`].
     pub uuid: Secret,
     /// How the collector's identity is checked and ours is shown.
     pub tls: Tls,
@@ -224,7 +226,7 @@ impl Settings {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let (fragments, keywords) = (Fragments::load(paths, config)?, Keywords::load(paths)?);
-        Sources { paths, keywords, fragments, hostname, env }.settings()
+        Sources { paths, keywords, fragments, hostname, env, registering: false }.settings()
     }
 }
 

@@ -24,9 +24,13 @@ impl Handler<'_> {
             progress.lasting = progress.lasting.and(Exit::Unavailable);
             return Ok(false);
         }
+        let contested = self.contested();
         let mut news = false;
         for index in 0..self.collectors.len() {
             let queue = self.collectors[index].queue();
+            if contested.contains(&queue) {
+                continue; // what is queued stays where it is
+            }
             if self.stop.is_asked() || progress.not_fetched.contains(&queue) || self.is_paused(progress)? {
                 continue;
             }

@@ -60,6 +60,7 @@ use crate::executor::launcher::{Launcher, NoLauncher};
 use crate::handler::report::Posting;
 use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
+use crate::wake::dequeuers::Dequeuer;
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::stop::Stop;
 
@@ -90,6 +91,8 @@ pub struct Handler<'a> {
     pub ledger: RefCell<Ledger>,
     /// The files of the wake protocol.
     pub wake: &'a WakeFiles,
+    /// Who else takes rows of queues that are not `exclusive`.
+    pub others: Vec<Dequeuer>,
     /// Held as long as this lives.
     pub lock: RunLock,
     /// Whether the signal to stop came.
@@ -142,10 +145,28 @@ impl Handler<'_> {
             tracing::error!("{}", in_full(err));
             progress.lasting = Exit::Unavailable;
         }
+        for other in &self.others {
+            let queues: Vec<_> =
+                self.contested().into_iter().filter(|queue| other.takes(*queue)).map(Queue::as_str).collect();
+            let queues = queues.join(" and ");
+            tracing::error!(
+                "{other}: it dequeues for this node as well, and actions would run twice; {queues} is not fetched. To arrange \
+                 it: {}; or assert with exclusive = true in [collector.{}] that it does not",
+                other.recipe(),
+                queues.split(' ').next().unwrap_or_default(),
+            );
+            progress.lasting = progress.lasting.and(Exit::Unavailable);
+        }
         crash::point("ledger-opened");
         self.recover().await?;
         crash::point("recovered");
         Ok(progress)
+    }
+
+    /// The queues that are left alone because somebody else takes their rows.
+    fn contested(&self) -> BTreeSet<Queue> {
+        let queues = self.settings.queues.iter().filter(|settings| !settings.exclusive).map(|settings| settings.queue);
+        queues.filter(|queue| self.others.iter().any(|other| other.takes(*queue))).collect()
     }
 
     /// Fetches once, runs everything that waits, and reports. Tells whether anything was new.
@@ -157,7 +178,12 @@ impl Handler<'_> {
         if !news && !progress.pause_said {
             self.lock.note_empty_fetch(now());
         }
-        if self.can_run() && progress.not_fetched.is_empty() && !self.stop.is_asked() && !progress.pause_said {
+        if self.can_run()
+            && self.others.is_empty()
+            && progress.not_fetched.is_empty()
+            && !self.stop.is_asked()
+            && !progress.pause_said
+        {
             self.wake.settle()?;
         }
         let ran = self.run_waiting(progress).await;

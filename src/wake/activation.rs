@@ -54,6 +54,14 @@ impl Activation {
         Ok(activation)
     }
 
+    /// The local TCP ports of these sockets: whoever holds them as well holds them for this program.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        let listeners = self.listeners.iter().map(TcpListener::local_addr);
+        let connections = self.connections.iter().map(TcpStream::local_addr);
+        listeners.chain(connections).flatten().map(|address| address.port()).collect()
+    }
+
     fn adopt(&mut self, socket: OwnedFd) {
         match socket_acceptconn(&socket) {
             Ok(true) => self.listeners.push(socket.into()),

@@ -2,6 +2,7 @@
 //! "one handler at a time" and "no wake-up lost" both true.
 
 pub mod activation;
+pub mod dequeuers;
 pub mod holder;
 pub mod lock;
 pub mod notification;

@@ -366,3 +366,21 @@ fn an_answer_in_json_that_is_no_answer_to_the_call_is_refused() {
         }
     }
 }
+
+#[test]
+fn registrations_are_asked_for_and_answered_as_recorded() {
+    use opensvc_actions::collector::rpc::registration::{Answered, decode, encode};
+
+    let refused = |words: &str| Answered::Refusal(words.to_owned());
+    for (name, node, expected) in [
+        ("06-register-01", "newnode", Answered::Uuid("9e1d0202-0b38-440a-845e-e1deb340d38b".to_owned())),
+        ("06-register-02", "newnode", refused("already registered")),
+        ("06-register-03", "", refused("no node name provided")),
+        ("06-register-05", "VM", refused("already registered")),
+    ] {
+        for (request, answer) in exchanges(name) {
+            assert_eq!(text(&encode(node)), text(&request.body), "{name}");
+            assert_eq!(decode(&answer.body).unwrap(), expected, "{name}");
+        }
+    }
+}

@@ -4,4 +4,5 @@
 
 mod layers;
 mod man;
+mod readme;
 mod settings;

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rustix::process::Signal;
 
 use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::history::Allowed;
@@ -202,6 +203,91 @@ fn a_newer_ledger_is_69_and_not_touched(dialect: Dialect) {
     change(&world, "PRAGMA user_version = 1");
     world.run().exits(0);
     assert_eq!(world.result(id).1, "done\n");
+}
+
+/// Every file below the state directory with its content.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.insert(path.clone(), Vec::new());
+            all.extend(contents(&path));
+        } else {
+            // Of a supervisor's socket, that it is there.
+            let is_file = fs::symlink_metadata(&path).unwrap().is_file();
+            let content = if is_file { fs::read(&path).unwrap() } else { Vec::new() };
+            all.insert(path, content);
+        }
+    }
+    all
+}
+
+both!(an_older_program_changes_no_byte_of_newer_state);
+fn an_older_program_changes_no_byte_of_newer_state(dialect: Dialect) {
+    let world = World::new(dialect);
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("wait gate echo done");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(id);
+    handler.signal(Signal::KILL);
+    handler.wait();
+    // What a later program has made of it: a newer ledger, still in its log, with a run under way.
+    change(&world, "PRAGMA user_version = 7");
+    let before = contents(&state(&world));
+    assert!(before.keys().any(|path| path.ends_with("ledger.sqlite-wal")), "{:?}", before.keys());
+    for command in [&["dequeue"][..], &["report"], &["status"], &["history"], &["show", "1"], &["cancel", "1"]] {
+        world.node.handler().args(command).run().exits(69).says("format 7");
+    }
+    let mut after = contents(&state(&world));
+    // Who worked last, the wake-up that is owed to a program that can, and SQLite's index of its log, which it makes anew
+    // whenever it likes: no part of what the node knows.
+    let passing = ["lock", "wake", "wake.owed", "ledger.sqlite-shm"];
+    let is_passing = |path: &PathBuf| passing.iter().any(|name| path.ends_with(name));
+    after.retain(|path, _| !is_passing(path));
+    let mut expected = before;
+    expected.retain(|path, _| !is_passing(path));
+    assert_eq!(after.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (path, content) in expected {
+        assert!(after[&path] == content, "{} was changed", path.display());
+    }
+    // The later one goes on where it was.
+    change(&world, "PRAGMA user_version = 1");
+    gate.open();
+    world.run().exits(0);
+    assert_eq!(world.result(id).1, "done\n");
+    assert_eq!(world.node.runs_of(id), 1);
+    world.check();
+}
+
+both!(a_result_survives_the_way_back_to_the_release_before);
+fn a_result_survives_the_way_back_to_the_release_before(dialect: Dialect) {
+    let world = World::new(dialect);
+    let program = world.node.path("bin/opensvc-actions");
+    // As packages do it: another file under the same name. What runs keeps the one that it was started from.
+    let install = || {
+        let new = world.node.path("bin/opensvc-actions.new");
+        // By another process: what a test beside this one starts would hold a file that is open for writing here.
+        assert!(Command::new("cp").arg(&program).arg(&new).status().unwrap().success());
+        fs::rename(new, &program).unwrap();
+    };
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&program).unwrap());
+    install();
+    let later = inode();
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("wait gate echo done");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(id);
+    install();
+    assert_ne!(inode(), later);
+    handler.signal(Signal::TERM);
+    handler.wait().exits(0);
+    let back = world.node.handler().start();
+    gate.open();
+    back.wait().exits(0);
+    assert_eq!(world.result(id), (0, "done\n".to_owned(), String::new()));
+    assert_eq!(world.node.runs_of(id), 1);
+    world.check();
 }
 
 both!(on_a_read_only_disk_nothing_is_fetched);

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dequeuers;
 mod environment;
 mod exits;
 mod interruptions;
@@ -22,6 +23,7 @@ mod plan;
 mod policy;
 mod proxy;
 mod queues;
+mod register;
 mod rows;
 mod scenarios;
 mod schedule;

@@ -14,6 +14,7 @@
 
 pub mod json;
 mod reader;
+pub mod registration;
 pub mod xml;
 
 #[cfg(test)]

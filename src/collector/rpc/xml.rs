@@ -107,7 +107,7 @@ fn next_value(reader: &mut Reader) -> Result<bool, DecodeError> {
 }
 
 /// Goes to the values of an answer; a fault is an error.
-fn result(body: &[u8]) -> Result<Reader<'_>, RpcError> {
+pub(super) fn result(body: &[u8]) -> Result<Reader<'_>, RpcError> {
     let mut reader = Reader::new(body);
     reader.enter("methodResponse")?;
     match reader.open()?.as_deref() {

@@ -86,7 +86,7 @@ fn the_uuid_of_oc3_is_in_node_conf_and_that_of_rpc_in_either() {
     assert_eq!(node.load().queues[0].uuid.expose(), UUID);
     let node = node.file("etc/node.conf", "[node]\ncollector = c\n");
     assert!(
-        node.error().ends_with("this node is not registered (put the uuid that its registration gave there)"),
+        node.error().ends_with("this node is not registered ('opensvc-actions register' does that, or put the uuid that its registration gave there)"),
         "{}",
         node.error()
     );
