@@ -237,6 +237,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_words_of_an_error_in_json_beside_another_status_are_heard() {
+        let rpc = Rpc {
+            endpoint: "u".to_owned(),
+            format: Format::Json,
+            node: "n".to_owned(),
+            uuid: Secret::new("s"),
+            calls: Cell::new(0),
+            is_v1: Cell::new(false),
+            acknowledges: Cell::new(true),
+        };
+        let answer = |status, body: &str| {
+            rpc.accepted(Answer {
+                url: "u".to_owned(),
+                status,
+                retry_after: None,
+                body: body.as_bytes().to_vec(),
+                id: 1,
+            })
+            .unwrap_err()
+        };
+        let error = r#"{"id": 1, "error": {"code": -32099, "data": "DataError: (1406, 'Data too long')\nFalse"}}"#;
+        assert_eq!(answer(500, error).answer(), "HTTP status 500: (1406, 'Data too long')");
+        assert!(answer(500, error).is_about_content() && answer(200, error).is_about_content());
+        assert_eq!(answer(502, "<html>").answer(), "HTTP status 502");
+    }
+
+    #[test]
     fn the_format_changes_the_last_part_of_the_url() {
         let url = "https://c:443/feed/default/call/xmlrpc";
         assert_eq!(rpc_endpoint(url, Format::Xml), url);

@@ -4,7 +4,7 @@
 //! word `False` (or, for a client on the collector's machine, a traceback). An unknown method is -32601. The answer
 //! repeats the number of its call; it is null where the call could not be read.
 
-use super::super::json::{List, encode as json, undecodable};
+use super::super::json::{List, undecodable};
 use super::{Call, FaultKind, RpcError, column};
 use crate::action::Batch;
 use crate::collector::DecodeError;
@@ -34,7 +34,11 @@ pub fn encode(id: u64, call: &Call, node: &str, uuid: &str) -> Vec<u8> {
         method: &'static str,
         params: Params<'a>,
     }
-    json(&Request { jsonrpc: "2.0", id, method: call.method(), params: Params { call, node, uuid } })
+    let request = Request { jsonrpc: "2.0", id, method: call.method(), params: Params { call, node, uuid } };
+    let mut json = Vec::with_capacity(call.weight());
+    // Writing text and numbers to memory does not fail.
+    let _ = serde_json::to_writer(&mut json, &request);
+    json
 }
 
 /// The positional arguments.
@@ -51,11 +55,7 @@ impl Serialize for Params<'_> {
             Call::Fetch | Call::FetchV1 => params.serialize_element(self.node)?,
             Call::Received(ids) => params.serialize_element(&ids.iter().map(|id| id.0).collect::<Vec<_>>())?,
             Call::Update(reports) => {
-                let result = |report: &'_ super::Report| (report.id.0, report.ret);
-                let rows = reports.iter().map(|report| {
-                    let (id, ret) = result(report);
-                    (id, ret, report.stdout.as_str(), report.stderr.as_str())
-                });
+                let rows = reports.iter().map(|report| (report.id.0, report.ret, &report.stdout, &report.stderr));
                 params.serialize_element(&rows.collect::<Vec<_>>())?;
             }
             Call::ListMethods => return params.end(),

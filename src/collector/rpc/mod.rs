@@ -63,6 +63,16 @@ impl Call<'_> {
             Self::ListMethods => "system.listMethods",
         }
     }
+
+    /// How many bytes it takes at most, but for a long name of the node.
+    fn weight(&self) -> usize {
+        AROUND
+            + match self {
+                Self::Update(reports) => reports.iter().map(weight).sum(),
+                Self::Received(ids) => ids.len() * 64,
+                Self::Fetch | Self::FetchV1 | Self::ListMethods => 0,
+            }
+    }
 }
 
 /// How many bytes a result takes in a call at most, whichever format it is written in.
@@ -102,8 +112,9 @@ pub enum FaultKind {
 const TROUBLE_NAMES: [&str; 7] =
     ["IOError", "OSError", "OperationalError", "InterfaceError", "ConnectionError", "socket.", "Timeout"];
 
-/// What they say then. The first three are what the reference agent looks for, and asks again.
-const TROUBLE_WORDS: [&str; 6] = ["restart", "Gateway", "retry", "MySQL", "Connection refused", "Deadlock"];
+/// What they say then. The first three are what the reference agent looks for, and asks again; then a lost database.
+const TROUBLE_WORDS: [&str; 8] =
+    ["restart", "Gateway", "retry", "gone away", "Lost connection", "Can't connect", "Connection refused", "Deadlock"];
 
 impl FaultKind {
     /// By the name of a python exception and what it says. That a method is unknown has another form in each format.

@@ -18,7 +18,9 @@ const METHOD_NAME: usize = 200;
 #[must_use]
 pub fn encode(call: &Call, node: &str, uuid: &str) -> Vec<u8> {
     let method = call.method();
-    let mut xml = format!("<?xml version='1.0'?>\n<methodCall>\n<methodName>{method}</methodName>\n<params>\n");
+    let mut xml = String::with_capacity(call.weight());
+    // Writing to memory does not fail.
+    let _ = write!(xml, "<?xml version='1.0'?>\n<methodCall>\n<methodName>{method}</methodName>\n<params>\n");
     let first: Option<&dyn Fn(&mut String)> = match call {
         Call::Fetch | Call::FetchV1 => Some(&|xml| string(xml, node)),
         Call::Received(ids) => Some(&|xml| array(xml, *ids, |xml, id| integer(xml, id.0))),
