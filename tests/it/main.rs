@@ -22,3 +22,4 @@ mod scenarios;
 mod settings;
 mod test_collector;
 mod wake;
+mod wires;
