@@ -250,8 +250,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it posts results and nothing else; while
-    /// another handler works, that one does so. Whoever comes while this holds the lock relies on it for a fetch.
+    /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it
+    /// posts results and nothing else; while another handler works, that one does so. Whoever comes while this holds the
+    /// lock relies on it for a fetch.
     async fn keep_to_schedule(&self) -> Result<Option<Reported>, Error> {
         let state = &self.paths.state;
         let standing = Standing::look(self.settings, state, now())?;
