@@ -401,3 +401,35 @@ fn a_daemon_in_a_unit_of_its_own_lives_on(dialect: Dialect) {
     assert_eq!(world.node.wait_for_mark("daemon-end").words, ["0"]);
     world.check();
 }
+
+both!(the_record_of_the_end_tells_what_the_command_has_used);
+fn the_record_of_the_end_tells_what_the_command_has_used(dialect: Dialect) {
+    for unit in [None, UnitGroup::new()] {
+        let of_group = unit.is_some();
+        let world = World::new(dialect);
+        let mut gate = world.node.gate("gate");
+        // Half of it by a process that nobody but the supervisor waits for.
+        let busy =
+            "#!/bin/sh\ni=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; [ -z \"$1\" ] || (setsid \"$0\" '' &)\n";
+        world.node.install_script("busy", busy);
+        let id = world.enqueue("run busy x wait gate");
+        let within = unit.as_ref().map(UnitGroup::within).unwrap_or_else(|| vec!["env".into()]);
+        let handler = world.node.handler().within(within).start();
+        let supervisor = supervisor_of(world.node.wait_for_start(id).pid).as_raw_nonzero().get();
+        handler.signal(Signal::KILL);
+        handler.wait().exits(137);
+        gate.open();
+        assert!(wait_for_exit(supervisor, GONE_WITHIN));
+        let record = world.node.path(&format!("var/actions/runs/{}-{id}-1/record", dialect.name()));
+        let text = fs::read_to_string(record).unwrap();
+        let record: serde_json::Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+        let usage = &record["usage"];
+        assert_eq!(usage["of_group"], of_group, "{usage}");
+        let number = |name: &str| usage[name].as_u64();
+        assert!(number("user_usec") > Some(1000) && number("system_usec").is_some(), "{usage}");
+        assert!(of_group || number("memory_peak") > Some(100_000), "{usage}");
+        world.run().exits(0);
+        assert_eq!(world.result(id).0, 0);
+        world.check();
+    }
+}
