@@ -70,7 +70,8 @@
 //! * Commands that only look open the ledger read-only ([`ledger::view`]) and take no lock that a handler wants.
 //! * What is too long for a report stays on the node as far as the settings and the disk allow, [`executor::kept`]; no
 //!   result and no command depends on it.
-//! * Only what a supervisor has started is ever killed in its name: [`executor::remains`].
+//! * Only what a supervisor has started is ever killed in its name, and of an action that must end, all of it:
+//!   [`executor::tree`], [`executor::remains`].
 //! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
 //! * Nothing is ever written to a notifier's connection.
 

@@ -6,7 +6,7 @@
 //!
 //! 1. it makes the claim its own, begins a session, and writes an `X` and its own number into the claim, in one piece: if
 //!    it is killed from here on, everything in its session is what it has left ([`super::remains`]);
-//! 2. it starts the command, with nothing that it got itself without having asked for it ([`super::inherited`]);
+//! 2. it starts the command, with nothing that it got itself without having asked for it (`inherited.rs`);
 //! 3. it takes what the command prints, in constant memory, leaves what a report does not hold in files beside the claim
 //!    ([`super::kept`]), and enforces timeout and cancellation on everything that the command has started
 //!    ([`super::tree`]);

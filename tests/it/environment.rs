@@ -115,7 +115,7 @@ fn a_command_inherits_nothing_from_a_careless_starter(dialect: Dialect) {
     let supervisor = crate::interruptions::supervisor_of(command).as_raw_nonzero();
     for entry in fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap() {
         let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
-        assert!(target != Path::new("/etc/passwd") && target != Path::new("/"), "{target:?} outlives the handler");
+        assert!(target != Path::new("/etc/passwd") && target != Path::new("/"), "{} is kept open", target.display());
     }
     gate.open();
     handler.wait().exits(0);

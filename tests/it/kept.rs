@@ -46,7 +46,7 @@ fn shows(world: &World, id: i64, stream: &str, expected: &str) {
 }
 
 /// The most memory that a process ever had, in KiB.
-fn peak(pid: i32) -> usize {
+pub(crate) fn peak(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -1,7 +1,11 @@
 //! Output: made safe for the collector's column, and nothing else is done to it.
 
 use std::fmt::Write as _;
+use std::fs;
 
+use crate::interruptions::supervisor_of;
+use crate::kept::peak;
+use crate::support::history::Allowed;
 use crate::support::world::World;
 use crate::support::{Dialect, both};
 
@@ -112,4 +116,75 @@ fn three_byte_characters_and_markup_at_the_limit_still_fit(dialect: Dialect) {
         assert!(world.result(id).1.len() > COLUMN - 200);
     }
     world.check();
+}
+
+/// Prints so many times 128 MiB without a line feed, tells after each, and goes on when its gate is opened.
+const FLOOD: &str = r#"#!/bin/sh
+D=${0%/bin/*}
+part=0
+while [ $part -lt "$1" ]; do
+    part=$((part + 1))
+    head -c 134217728 /dev/zero
+    echo "part-$part $$" >>"$D/marks"
+done
+read -r _ <"$D/gate"
+"#;
+
+/// What a stream keeps on this node, with its header.
+const KEPT: u64 = 32 + (16 << 20);
+
+/// Insists that neither memory nor disk have grown with what the command has printed so far.
+#[track_caller]
+fn assert_within_caps(world: &World, id: i64, handler: i32, supervisor: i32) {
+    let peaks = (peak(supervisor), peak(handler));
+    println!("KiB of memory at most, supervisor and handler: {peaks:?}");
+    assert!(peaks.0 < 16 * 1024 && peaks.1 < 32 * 1024, "memory grows with output: {peaks:?}");
+    let run = world.node.path(&format!("var/actions/runs/{}-{id}-1", world.dialect.name()));
+    let sizes = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let all: u64 = sizes.sum();
+    assert!((KEPT..KEPT + 65_536).contains(&all), "{all} bytes in the run directory");
+}
+
+/// A gibibyte, or as many as the environment says.
+#[test]
+fn of_a_gibibyte_in_one_line_both_ends_stay_within_the_caps_of_memory_and_disk() {
+    let gibibytes: u64 = std::env::var("OUTPUT_GIB").map_or(1, |number| number.parse().unwrap());
+    let world = World::new(Dialect::Oc3); // what is taken from a pipe knows nothing of dialects
+    let mut gate = world.node.gate("gate");
+    world.node.install_script("flood", FLOOD);
+    let id = world.enqueue(&format!("become flood {}", gibibytes * 8));
+    let handler = world.node.handler().start();
+    let supervisor = supervisor_of(world.node.wait_for_start(id).pid).as_raw_nonzero().get();
+    for part in 1..=gibibytes * 8 {
+        world.node.wait_for_mark(&format!("part-{part}"));
+    }
+    assert_within_caps(&world, id, handler.pid(), supervisor);
+    gate.open();
+    handler.wait().exits(0);
+    // Each of these bytes is one that no column holds, and becomes three.
+    let stdout = world.result(id).1;
+    let (head, rest) = stdout.split_once("\n[opensvc-actions: ").unwrap();
+    let (count, tail) = rest.split_once(" bytes left out]\n").unwrap();
+    assert!(head.chars().chain(tail.chars()).all(|c| c == '\u{fffd}') && tail.len() > 48_000);
+    assert_eq!(head.len() as u64 + count.parse::<u64>().unwrap() + tail.len() as u64, (3 * gibibytes) << 30);
+    world.check();
+}
+
+both!(a_stream_that_never_ends_stays_within_the_caps_until_it_is_cancelled);
+fn a_stream_that_never_ends_stays_within_the_caps_until_it_is_cancelled(dialect: Dialect) {
+    let world = World::new(dialect);
+    // It goes on printing in its grace.
+    world.node.configure("[execution]\nkill_grace = \"200ms\"\n");
+    let endless =
+        "#!/bin/sh\ntrap '' TERM\nyes | head -c 50000000\necho \"much $$\" >>\"${0%/bin/*}/marks\"\nexec yes\n";
+    world.node.install_script("endless", endless);
+    let id = world.enqueue("become endless x");
+    let handler = world.node.handler().start();
+    let command = world.node.wait_for_mark("much").pid;
+    assert_within_caps(&world, id, handler.pid(), supervisor_of(command).as_raw_nonzero().get());
+    world.node.handler().args(["cancel", &id.to_string()]).run().exits(0);
+    handler.wait().exits(0);
+    world.reason(id, 130);
+    assert!(world.result(id).1.ends_with("y\n"));
+    world.check_but(&Allowed { interrupted: true, ..Allowed::default() });
 }

@@ -109,6 +109,9 @@ impl Kept {
         let bytes = &rest.as_bytes()[rest.len().saturating_sub(TAIL)..];
         let surplus = (self.tail.len() + bytes.len()).saturating_sub(TAIL);
         self.tail.drain(..surplus);
+        if !bytes.is_empty() {
+            self.tail.reserve_exact(TAIL - self.tail.len()); // once, and not twice as much
+        }
         self.tail.extend(bytes);
     }
 

@@ -182,6 +182,9 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
@@ -198,6 +201,77 @@ mod tests {
         ] {
             assert_eq!(unit_path(other), None, "{other}");
         }
+    }
+
+    /// A unit as systemd would make it, with three processes in the command's group: one of them in a session of its own,
+    /// one in a group below. `None`, and said loudly, where no control group can be made.
+    fn unit() -> Option<(Group, Child)> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{UNIT}unit-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mounts = MOUNTS.iter().map(Path::new).find(|mount| mount.join("cgroup.procs").exists());
+        let unit = mounts.map(|mount| mount.join(name)).filter(|unit| {
+            [unit.clone(), unit.join(COMMAND), unit.join("command/below")]
+                .iter()
+                .all(|group| fs::create_dir(group).is_ok())
+        });
+        let Some(unit) = unit else {
+            assert!(std::env::var_os("CI").is_none(), "no control groups of version 2 to be written here");
+            eprintln!("SKIPPED: no control groups of version 2 to be written here");
+            return None;
+        };
+        let script = "echo $$ >$0/cgroup.procs; setsid sleep 1000 & (echo 0 >$0/below/cgroup.procs; exec sleep 1000) & \
+            trap '' TERM; echo; wait; sleep 1000 & wait";
+        let command = unit.join(COMMAND);
+        let mut shell = Command::new("sh").arg("-c").arg(script).arg(&command).stdout(Stdio::piped()).spawn().unwrap();
+        shell.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        while processes(&command).unwrap().len() < 3 || processes(&command.join("below")).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let id = fs::metadata(&command).unwrap().ino();
+        Some((Group { unit, id }, shell))
+    }
+
+    fn remove(group: &Group, mut leader: Child) {
+        leader.wait().unwrap();
+        for name in ["command/below", "command", ""] {
+            let begun = std::time::Instant::now();
+            while fs::remove_dir(group.unit.join(name)).is_err() {
+                assert!(begun.elapsed().as_secs() < 10, "{name} is not empty");
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_ends_a_group_as_a_whole_and_what_was_noted_finds_it() {
+        let Some((group, leader)) = unit() else { return };
+        let note = group.note();
+        let (id, path) = note.split_once(' ').unwrap();
+        assert!(Group::noted(id.parse::<u64>().unwrap() + 1, path).is_none(), "another group of that name");
+        Group::noted(id.parse().unwrap(), path).unwrap().end().unwrap();
+        assert_eq!(processes(&group.command()).unwrap(), []);
+        remove(&group, leader);
+    }
+
+    #[test]
+    fn where_the_kernel_cannot_each_process_of_a_group_is_ended() {
+        let Some((group, leader)) = unit() else { return };
+        group.kill_each().unwrap();
+        remove(&group, leader);
+    }
+
+    #[test]
+    fn every_process_of_a_group_is_told_but_those_who_were() {
+        let Some((group, leader)) = unit() else { return };
+        let told = HashSet::from([Pid::from_child(&leader)]);
+        group.signal(Signal::TERM, &told).unwrap();
+        // The two that sleep heed it; the leader, which does not, would start another one then.
+        while !processes(&group.command().join("below")).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(group.read("cpu.stat").is_some_and(|text| text.contains("user_usec ")));
+        assert_eq!(group.read("no.such.file"), None);
+        group.end().unwrap();
+        remove(&group, leader);
     }
 
     #[test]
