@@ -14,3 +14,4 @@ mod peers;
 mod reboot;
 mod restart;
 mod units;
+mod probe;
