@@ -204,6 +204,13 @@ impl<'a> Handler<'a> {
         Ok(match end {
             End::Recorded(record_of_end, told) => {
                 crash::point("record-read");
+                let is_told_to_end = record_of_end.ended.as_ref().is_some_and(Ended::is_told_to_end);
+                if is_told_to_end && record.row.ends_boot() {
+                    // Most likely with the machine, as this handler will be. Its supervisor keeps the record for the next
+                    // one, which sees whether the machine has booted.
+                    about_action!(info, record, [], "{key} was ended, as it seems with the machine");
+                    return Ok(Ran::Left);
+                }
                 ended(record, *record_of_end, told)
             }
             End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {

@@ -94,12 +94,12 @@ fn hide_the_manager(machine: &Machine) {
 #[test]
 fn a_confined_handler_that_cannot_ask_the_manager_fetches_nothing_and_says_what_lifts_that() {
     let machine = Machine::with_product("no-bus");
-    let collector = machine.collector(Queue::Rpc);
+    let collector = machine.collector(Queue::Oc3);
     hide_the_manager(&machine);
     let id = collector.enqueue("surroundings");
     machine.run(&["systemctl", "start", SERVICE]);
     machine.wait_until_inactive();
-    assert_eq!(machine.property(SERVICE, "ExecMainStatus"), "69");
+    assert_eq!(machine.failures(SERVICE), ["69"]);
     let said = machine.sh(&format!("journalctl --no-pager --unit={SERVICE}"));
     assert!(said.contains("unconfined.conf"), "{said}");
     assert!(said.contains("confined (a bounded set of capabilities)"), "{said}");
@@ -111,7 +111,7 @@ fn a_confined_handler_that_cannot_ask_the_manager_fetches_nothing_and_says_what_
     machine.lift_the_sandbox();
     machine.run(&["systemctl", "start", SERVICE]);
     machine.wait_until_inactive();
-    assert_eq!(machine.property(SERVICE, "ExecMainStatus"), "69");
+    assert_eq!(machine.failures(SERVICE), ["69", "69"]);
     machine.write("/etc/opensvc/actions.d/launcher.toml", "[execution]\nlauncher = \"direct\"\n");
     machine.ok(&["systemctl", "start", SERVICE]);
     assert_eq!(collector.result(id)["ret"], 0);
@@ -120,14 +120,14 @@ fn a_confined_handler_that_cannot_ask_the_manager_fetches_nothing_and_says_what_
 #[test]
 fn a_manager_that_cannot_be_reached_is_said_where_no_other_launcher_is_allowed() {
     let machine = Machine::with_product("no-manager");
-    let collector = machine.collector(Queue::Rpc);
+    let collector = machine.collector(Queue::Oc3);
     collector.enqueue("echo");
     hide_the_manager(&machine);
     machine.lift_the_sandbox();
     machine.write("/etc/opensvc/actions.d/launcher.toml", "[execution]\nlauncher = \"systemd\"\n");
     machine.run(&["systemctl", "start", SERVICE]);
     machine.wait_until_inactive();
-    assert_eq!(machine.property(SERVICE, "ExecMainStatus"), "69");
+    assert_eq!(machine.failures(SERVICE), ["69"]);
     let said = machine.sh(&format!("journalctl --no-pager --unit={SERVICE}"));
     assert!(said.contains("service manager cannot be reached"), "{said}");
     assert!(machine.marks().is_empty());
@@ -136,12 +136,12 @@ fn a_manager_that_cannot_be_reached_is_said_where_no_other_launcher_is_allowed()
 #[test]
 fn in_the_sandbox_no_command_is_started_by_the_handler_itself_and_outside_it_is_free() {
     let machine = Machine::with_product("direct");
-    let collector = machine.collector(Queue::Rpc);
+    let collector = machine.collector(Queue::Oc3);
     machine.write("/etc/opensvc/actions.d/launcher.toml", "[execution]\nlauncher = \"direct\"\n");
     let id = collector.enqueue("surroundings");
     machine.run(&["systemctl", "start", SERVICE]);
     machine.wait_until_inactive();
-    assert_eq!(machine.property(SERVICE, "ExecMainStatus"), "69");
+    assert_eq!(machine.failures(SERVICE), ["69"]);
     assert!(machine.marks().is_empty());
     machine.lift_the_sandbox();
     machine.ok(&["systemctl", "start", SERVICE]);

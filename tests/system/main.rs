@@ -15,3 +15,4 @@ mod peers;
 mod reboot;
 mod restart;
 mod units;
+mod probe;

@@ -22,6 +22,9 @@ use crate::executor::{run, supervisor};
 /// The directory that is there if the machine was booted with systemd: see `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
+/// The unit of the handler.
+const HANDLER: &str = "opensvc-actions.service";
+
 /// After the time that the supervisor may take to end its command, it has this many microseconds more to record it.
 const TO_RECORD_USEC: u64 = 30_000_000;
 
@@ -65,6 +68,7 @@ impl Systemd {
             environment.push(format!("{name}={}", value.to_string_lossy()));
         }
         let argv = ["opensvc-actions", supervisor::ARGUMENT];
+        let handler = [HANDLER.to_owned()];
         let description = format!("OpenSVC action {}:{}, generation {}", job.key.queue, job.key.id, job.key.generation);
         let grace = u64::try_from(job.kill_grace.as_micros()).unwrap_or(u64::MAX);
         let mut properties = vec![
@@ -81,6 +85,9 @@ impl Systemd {
             ("KillMode", Value::Text("process")),
             ("TimeoutStopUSec", Value::Number(grace.saturating_add(TO_RECORD_USEC))),
             ("CollectMode", Value::Text("inactive-or-failed")),
+            // At shutdown the order is the reverse: first the handler goes, so that it does not take the end of a command for
+            // the command's own. Nothing else follows from it, and the handler's unit need not exist.
+            ("Before", Value::Texts(&handler)),
             // What is below the unit's control group is the supervisor's.
             ("Delegate", Value::Flag(true)),
             ("TasksMax", Value::Number(job.limits.tasks_max.unwrap_or(u64::MAX))),

@@ -20,6 +20,9 @@ const URL: &str = "https://127.0.0.1:8443";
 /// systemd's number for "Starting …".
 const UNIT_STARTING: &str = "7d4958e842da4a758f6c1cdc7b36dcc5";
 
+/// systemd's number for "Main process exited", which it says where the status is not 0.
+const UNIT_PROCESS_EXIT: &str = "98e322203f7a4ed290d09fe03c09fe15";
+
 /// Which of the collector's queues a node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
@@ -240,6 +243,13 @@ impl Machine {
     pub(crate) fn start_peer(&self, count: u32, window: u32, mode: &str) -> Running {
         let script = format!("ulimit -n 20000; exec perl /usr/bin/peer.pl {count} {window} {mode}");
         self.start(&["/bin/sh", "-c", &script])
+    }
+
+    /// The statuses other than 0 that the main processes of a unit have ended with. The manager may have forgotten the
+    /// unit already.
+    pub(crate) fn failures(&self, unit: &str) -> Vec<String> {
+        let entries = self.journal(&[&format!("MESSAGE_ID={UNIT_PROCESS_EXIT}"), &format!("UNIT={unit}")]);
+        entries.iter().map(|entry| entry["EXIT_STATUS"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Waits until the service is not running.
