@@ -15,11 +15,11 @@
 //!    │                  │ per action ── durable: finished(k) + started(k+1)         (1 sync an action)
 //!    │              executor::launch ─► supervisor ─► command
 //!    │                  │ end record ── into the ledger with the next commit
-//!    │              collector.report ── beside the next command; reported(k) rides on a later commit
+//!    │              collector.report ── beside other commands; reported(k) rides on a later commit
 //!    └── until a fetch brings nothing new, nothing is left to run and nobody has knocked ─► exit
 //! ```
 //!
-//! Bytes become a [`QueuedAction`](action::QueuedAction), that an [`Argv`](action::argv::Argv), that an
+//! Bytes become a [`QueuedAction`](action::QueuedAction), that a [`Permit`](action::policy::Permit) with an [`Argv`](action::argv::Argv), that an
 //! [`Outcome`](action::outcome::Outcome), and that bytes again.
 //!
 //! # The house
@@ -64,6 +64,8 @@
 //!   rows again, such rows are answered and not run.
 //! * An answer costs one sync, an action one more; that a result was accepted costs none: if a power cut takes it back,
 //!   it is posted again.
+//! * What may run is [`action::policy`]'s to say, about the words that are executed and not about the text that was
+//!   sent; what may run side by side is [`action::lanes`]'s.
 //! * A cancellation and a start are each one conditional statement on the ledger, [`ledger::orders`] and
 //!   [`Ledger::commit`](ledger::Ledger::commit): whoever is second finds nothing to change. What is cancelled after its
 //!   start was recorded is cancelled in its run directory, where its supervisor looks before it begins.

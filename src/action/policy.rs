@@ -144,6 +144,15 @@ impl Permit<'_> {
             Err(_) => Lane::of_service(&row.svcname),
         }
     }
+
+    /// The same for one that runs already, though the policy may refuse it by now.
+    #[must_use]
+    pub fn lane_of_running(&self, row: &QueuedAction) -> Lane {
+        match &self.command {
+            Err(_) if row.svcname.is_empty() => Lane::Node,
+            _ => self.lane(row),
+        }
+    }
 }
 
 impl Rule {

@@ -95,7 +95,7 @@ impl Handler<'_> {
     fn attach_all<'a>(&'a self, work: &mut Work<'a>) -> Result<(), Error> {
         let started = self.ledger.borrow().in_state(State::Started)?;
         for record in started.into_iter().take_while(|_| !self.stop.is_asked()) {
-            let lane = self.permit(&record).lane(&record.row);
+            let lane = self.permit(&record).lane_of_running(&record.row);
             work.lanes.occupy(lane.clone());
             let running = self.attach(&record)?;
             work.watches.push(self.watch(lane, record, running));

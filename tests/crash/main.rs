@@ -1,6 +1,7 @@
 //! Killed at every step, at every system call, at random, and cut off from power: nothing is lost and nothing is started
 //! twice.
 //!
+//! * `lanes`: the same points, while several commands run;
 //! * `matrix`: every named point of handler and supervisor × what goes wrong at the collector × both dialects;
 //! * `forged`: states of the disk that no run leaves by itself, and a supervisor that has not begun yet;
 //! * `remains`: what a killed supervisor leaves behind is ended, and no stranger with it;
@@ -21,6 +22,7 @@ mod support;
 
 mod forged;
 mod kill_loop;
+mod lanes;
 mod matrix;
 mod points;
 mod power;

@@ -179,6 +179,30 @@ fn sigterm_leaves_all_that_run_and_the_next_run_attaches_to_all_of_them(dialect:
     }
 }
 
+both!(a_node_action_that_runs_already_is_a_barrier_though_it_would_be_refused_now);
+fn a_node_action_that_runs_already_is_a_barrier_though_it_would_be_refused_now(dialect: Dialect) {
+    let world = world(dialect, 4);
+    let mut gate = world.node.gate("gate");
+    let node = world.enqueue("wait gate echo node");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(node);
+    handler.signal(Signal::KILL);
+    handler.wait().exits(137);
+    world.node.configure(
+        "[execution]\nmax_parallel = 4\n[policy]\ndefault = \"deny\"\n\
+         [[policy.rule]]\nverdict = \"allow\"\nservice = \"web\"\n",
+    );
+    let web = world.enqueue_for("web", "echo web");
+    let next = world.node.handler().start();
+    next.wait_until_says("runs already");
+    world.collector.wait_for_count(Call::Ack, 2);
+    gate.open();
+    next.wait().exits(0);
+    assert!(span(&world.node, web).0 > span(&world.node, node).1);
+    assert_eq!((world.result(node).1, world.result(web).1), ("node\n".to_owned(), "web\n".to_owned()));
+    world.check();
+}
+
 both!(sigint_once_finishes_what_runs_and_starts_nothing);
 fn sigint_once_finishes_what_runs_and_starts_nothing(dialect: Dialect) {
     let world = world(dialect, 2);

@@ -267,6 +267,11 @@ fn what_may_reach_beyond_its_service_takes_the_whole_node() {
     assert_eq!(lane(&wide, "a", "fence"), Lane::Node);
     assert_eq!(lane(&only(Vec::new()), "a", "start"), Lane::of_service("a"));
     assert_ne!(lane(&only(Vec::new()), "", "checks"), Lane::Node, "it does not run: nobody has to wait for it");
+    let running = |service: &str, command: &str| {
+        let row = row(service, command);
+        only(Vec::new()).judge(&row).lane_of_running(&row)
+    };
+    assert_eq!((running("", "checks"), running("a", "start")), (Lane::Node, Lane::of_service("a")));
 }
 
 proptest! {
