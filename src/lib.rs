@@ -70,6 +70,7 @@
 //! * What is too long for a report stays on the node as far as the settings and the disk allow, [`executor::kept`]; no
 //!   result and no command depends on it.
 //! * Only what a supervisor has started is ever killed in its name: [`executor::remains`].
+//! * A queue that something else on this node dequeues is not fetched, as far as that can be seen: [`wake::dequeuers`].
 //! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
 //! * Nothing is ever written to a notifier's connection.
 
