@@ -111,7 +111,7 @@ fn dispatch(collector: &Collector, request: &Request, now: Timestamp) -> Result<
         }
         ("POST", ["users"]) => {
             let new: NewUser = body(request)?;
-            // It takes a quarter of a second in which nobody is served: operators are few.
+            // It takes a moment in which nobody is served: operators are few.
             collector.store().put_user(&new.name, &new.password)?;
             Ok(json_answer(200, &json!({ "name": new.name })))
         }

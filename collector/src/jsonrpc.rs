@@ -14,14 +14,11 @@ const VALUES_MAX: usize = 1_000_000;
 const BATCH_MAX: usize = 100;
 
 /// A call.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Call {
+struct Call {
     /// By which the caller knows the answer. Without one nobody waits for it.
-    pub id: Option<Value>,
-    /// The method's name.
-    pub method: String,
-    /// Its arguments.
-    pub params: Params,
+    id: Option<Value>,
+    method: String,
+    params: Params,
 }
 
 /// The arguments of a call.
@@ -72,26 +69,26 @@ impl Problem {
 }
 
 /// Answers a body: one call, or an array of calls.
-pub fn answer(body: &[u8], mut respond: impl FnMut(&Call) -> Result<Value, Problem>) -> String {
+pub fn answer(body: &[u8], mut respond: impl FnMut(&str, Params) -> Result<Value, Problem>) -> String {
     let Ok(value) = read(body) else { return error(&Value::Nil, &Problem::unreadable()) };
-    let mut one = |value: &Value| match call(value) {
+    let mut one = |value: Value| match call(value) {
         // What is no call has no id either, whatever it says.
         Err(problem) => Some(error(&Value::Nil, &problem)),
         Ok(call) => {
-            let result = respond(&call);
+            let result = respond(&call.method, call.params);
             call.id.map(|id| match result {
                 Ok(value) => format!("{{\"jsonrpc\": \"2.0\", \"id\": {}, \"result\": {}}}", text(&id), text(&value)),
                 Err(problem) => error(&id, &problem),
             })
         }
     };
-    match &value {
+    match value {
         Value::Array(calls) if calls.is_empty() || calls.len() > BATCH_MAX => {
             let message = format!("A batch has 1 to {BATCH_MAX} calls, not {}.", calls.len());
             error(&Value::Nil, &Problem::invalid(message))
         }
         Value::Array(calls) => {
-            let answers: Vec<_> = calls.iter().filter_map(one).collect();
+            let answers: Vec<_> = calls.into_iter().filter_map(one).collect();
             if answers.is_empty() { String::new() } else { format!("[{}]", answers.join(",")) }
         }
         value => one(value).unwrap_or_default(),
@@ -106,33 +103,41 @@ fn error(id: &Value, problem: &Problem) -> String {
     )
 }
 
-fn call(value: &Value) -> Result<Call, Problem> {
-    let missing: Vec<_> = ["jsonrpc", "method"].into_iter().filter(|name| value.member(name).is_none()).collect();
+fn call(value: Value) -> Result<Call, Problem> {
+    let mut members = if let Value::Struct(members) = value { members } else { Vec::new() };
+    // Of several of one name the last counts.
+    let mut take = |name: &str| {
+        let at = members.iter().rposition(|(known, _)| known == name)?;
+        Some(members.remove(at).1)
+    };
+    let (version, method) = (take("jsonrpc"), take("method"));
+    let missing: Vec<_> =
+        [("jsonrpc", &version), ("method", &method)].into_iter().filter(|(_, value)| value.is_none()).collect();
     if !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|name| format!("'{name}'")).collect();
+        let names: Vec<_> = missing.iter().map(|(name, _)| format!("'{name}'")).collect();
         return Err(Problem::invalid(format!("Missing arguments [{}].", names.join(", "))));
     }
-    match value.member("jsonrpc") {
+    match version {
         Some(Value::Text(version)) if version == "2.0" => {}
         version => {
             let version = match version {
-                Some(Value::Text(version)) => version.clone(),
-                other => text(other.unwrap_or(&Value::Nil)),
+                Some(Value::Text(version)) => version,
+                other => text(&other.unwrap_or(Value::Nil)),
             };
             let message = format!("Unsupported jsonrpc version \"{version}\"");
             return Err(Problem { code: -32603, message, data: "Internal JSON-RPC error.".to_owned() });
         }
     }
-    let params = match value.member("params") {
+    let params = match take("params") {
         None => Params::List(Vec::new()),
-        Some(Value::Array(params)) => Params::List(params.clone()),
-        Some(Value::Struct(params)) => Params::Named(params.clone()),
+        Some(Value::Array(params)) => Params::List(params),
+        Some(Value::Struct(params)) => Params::Named(params),
         Some(_) => return Err(Problem::invalid("The params are neither an array nor an object.".to_owned())),
     };
-    let Some(Value::Text(method)) = value.member("method") else {
+    let Some(Value::Text(method)) = method else {
         return Err(Problem::invalid("The method is not a string.".to_owned()));
     };
-    Ok(Call { id: value.member("id").cloned(), method: method.clone(), params })
+    Ok(Call { id: take("id"), method, params })
 }
 
 fn read(body: &[u8]) -> serde_json::Result<Value> {
@@ -289,9 +294,9 @@ mod tests {
     use super::*;
 
     fn echo(body: &str) -> String {
-        answer(body.as_bytes(), |call| match &call.params {
-            Params::List(items) => Ok(Value::Array(items.clone())),
-            Params::Named(members) => Ok(Value::Struct(members.clone())),
+        answer(body.as_bytes(), |_, params| match params {
+            Params::List(items) => Ok(Value::Array(items)),
+            Params::Named(members) => Ok(Value::Struct(members)),
         })
     }
 

@@ -73,8 +73,8 @@ pub fn answer(collector: &Collector, request: &Request, now: Timestamp) -> Answe
     let (content_type, body) = match (request.method.as_str(), request.path().strip_prefix(PREFIX)) {
         ("POST", Some("xmlrpc")) => ("text/xml", xml_answer(collector, &request.body, now)),
         ("POST", Some("jsonrpc2")) => {
-            let body = jsonrpc::answer(&request.body, |call| {
-                let result = positional(call).and_then(|params| dispatch(collector, &call.method, &params, now));
+            let body = jsonrpc::answer(&request.body, |method, params| {
+                let result = positional(method, params).and_then(|params| dispatch(collector, method, &params, now));
                 result.map_err(Fault::json)
             });
             ("application/json; charset=utf-8", body)
@@ -107,18 +107,20 @@ fn names_of(method: &str) -> Result<&'static [&'static str], Fault> {
 }
 
 /// Arguments by their places, as python finds them.
-fn positional(call: &jsonrpc::Call) -> Result<Vec<Value>, Fault> {
-    let names = names_of(&call.method)?;
-    match &call.params {
-        Params::List(params) => Ok(params.clone()),
-        Params::Named(members) => {
+fn positional(method: &str, params: Params) -> Result<Vec<Value>, Fault> {
+    let names = names_of(method)?;
+    match params {
+        Params::List(params) => Ok(params),
+        Params::Named(mut members) => {
             if let Some((name, _)) = members.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-                let text = format!("{}() got an unexpected keyword argument '{name}'", call.method);
+                let text = format!("{method}() got an unexpected keyword argument '{name}'");
                 return Err(Fault::Exception("TypeError", text));
             }
-            let of =
-                |name: &&str| members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-            Ok(names.iter().filter_map(of).collect())
+            let mut take = |name: &&str| {
+                let at = members.iter().rposition(|(known, _)| known == name)?;
+                Some(members.swap_remove(at).1)
+            };
+            Ok(names.iter().filter_map(&mut take).collect())
         }
     }
 }

@@ -32,15 +32,6 @@ impl Value {
     pub fn or_nil(text: Option<&str>) -> Self {
         text.map_or(Self::Nil, |text| Self::Text(text.to_owned()))
     }
-
-    /// The member of this name, if it is a structure that has it. Of several the last counts.
-    #[must_use]
-    pub fn member(&self, name: &str) -> Option<&Self> {
-        match self {
-            Self::Struct(members) => members.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value),
-            _ => None,
-        }
-    }
 }
 
 /// An integer, clamped to 64 bits.

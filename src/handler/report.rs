@@ -32,12 +32,10 @@ pub(super) struct Posting {
     /// Results that were refused, and how many exchanges had gone well by then: the next one that does shows that it is
     /// the result, and not the collector.
     refused: BTreeMap<ActionKey, u64>,
-    /// How often in a row each queue said that it is in trouble.
-    troubles: BTreeMap<Queue, u32>,
+    /// The results at which each queue has just said that it is in trouble. Once may be one result's doing; when it says
+    /// so at others as well, it is.
+    troubles: BTreeMap<Queue, Vec<ActionKey>>,
 }
-
-/// How often in a row a collector may say that it is in trouble before it is left alone: once may be one result's doing.
-const TROUBLES: u32 = 2;
 
 /// Results for one call.
 #[derive(Default)]
@@ -203,10 +201,10 @@ impl Handler<'_> {
                 Ok(false) => posting.exit = posting.exit.and(Exit::TempFail),
                 Err(err) => {
                     let several = call.keys.len() > 1;
-                    if err.is_trouble() && (is_part || !several) {
-                        *posting.troubles.entry(queue).or_default() += 1;
-                    }
-                    let in_trouble = posting.troubles.get(&queue).is_some_and(|times| *times >= TROUBLES);
+                    let in_trouble = err.is_trouble() && {
+                        let before = posting.troubles.insert(queue, call.keys.clone()).unwrap_or_default();
+                        !before.is_empty() && !before.iter().any(|key| call.keys.contains(key))
+                    };
                     let answered = err.may_be_about_content() || (err.is_trouble() && !in_trouble);
                     if several && answered {
                         tracing::debug!("{} results are posted in two calls: {err}", call.keys.len());

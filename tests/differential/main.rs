@@ -6,4 +6,5 @@
 mod ansi;
 mod node_conf;
 mod python;
+mod rpc;
 mod words;

@@ -24,3 +24,4 @@ mod scenarios;
 mod settings;
 mod test_collector;
 mod wake;
+mod wires;

@@ -25,7 +25,7 @@ use crate::support::{Dialect, Wire};
 const UPDATE: &str = "UPDATE_SCENARIOS";
 
 /// The wires that the handler speaks: each scenario runs over all of them that it does not exclude.
-const SPOKEN: &[Wire] = &[Wire::Oc3, Wire::RpcXml];
+const SPOKEN: &[Wire] = &Wire::ALL;
 
 /// A file as it is written: steps, and what is to be seen.
 struct Story {
@@ -384,7 +384,11 @@ impl Scenario {
             said.push(format!("ran {}: {}", mark.id().map_or("?", |id| self.name(id)), mark.argv().join(" ")));
         }
         for event in &events[self.told.1..] {
+            // How a refused batch is cut to pieces is the client's business: what counts is what arrives then.
             if let Event::Reported(reported) = event {
+                if reported.in_refused_batch {
+                    continue;
+                }
                 let (name, text) = (self.name(reported.id), |text: &str| format!("{:?}", abridged(text)));
                 said.push(format!(
                     "reported {name}: {} {} {}",

@@ -106,14 +106,12 @@ const TROUBLE_NAMES: [&str; 7] =
 const TROUBLE_WORDS: [&str; 6] = ["restart", "Gateway", "retry", "MySQL", "Connection refused", "Deadlock"];
 
 impl FaultKind {
-    /// By the name of a python exception and what it says.
+    /// By the name of a python exception and what it says. That a method is unknown has another form in each format.
     fn of(exception: &str, said: &str) -> Self {
         if said.starts_with("agent ") && said.ends_with(" not registered") {
             Self::NotRegistered
         } else if said == "agent authentication error" {
             Self::BadUuid
-        } else if said.starts_with("method ") && said.ends_with(" is not supported") {
-            Self::UnknownMethod
         } else if TROUBLE_NAMES.iter().any(|name| exception.contains(name))
             || TROUBLE_WORDS.iter().any(|words| said.contains(words))
         {

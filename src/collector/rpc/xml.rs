@@ -134,7 +134,9 @@ fn fault(reader: &mut Reader) -> Result<RpcError, DecodeError> {
     // `<type 'exceptions.Exception'>:agent authentication error`
     let (exception, said) =
         text.split_once(':').map_or(("", text.as_str()), |(exception, said)| (exception, said.trim()));
-    Ok(RpcError::fault(FaultKind::of(exception, said), said))
+    let is_unknown = said.starts_with("method ") && said.ends_with(" is not supported");
+    let kind = if is_unknown { FaultKind::UnknownMethod } else { FaultKind::of(exception, said) };
+    Ok(RpcError::fault(kind, said))
 }
 
 /// An element of the array: a row, or the kind of what it is instead. Leaves its `<value>`.

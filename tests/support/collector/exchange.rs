@@ -151,7 +151,7 @@ impl Exchange {
                 state.acknowledge(ids, answered);
                 self.done()
             }
-            Wish::Report(results) => match store(state, results, answered) {
+            Wish::Report(results) => match store(state, results, answered, false) {
                 Ok(()) => self.done(),
                 Err(why) => self.refusal(&why),
             },
@@ -178,7 +178,7 @@ impl Exchange {
         });
         if let (Some(culprit), Ok(())) = (culprit, self.authorize(request, state)) {
             // What does not fit is in the history.
-            let _ = store(state, &results[..culprit], false);
+            let _ = store(state, &results[..culprit], false, true);
         }
     }
 
@@ -253,10 +253,15 @@ impl Exchange {
 }
 
 /// Stores one after the other, until one does not fit.
-fn store(state: &mut State, results: &[(i64, i64, String, String)], answered: bool) -> Result<(), String> {
+fn store(
+    state: &mut State,
+    results: &[(i64, i64, String, String)],
+    answered: bool,
+    in_refused_batch: bool,
+) -> Result<(), String> {
     for (id, ret, stdout, stderr) in results {
         let (stdout, stderr) = (stdout.clone(), stderr.clone());
-        state.report(Reported { id: *id, generation: 0, ret: *ret, stdout, stderr, answered })?;
+        state.report(Reported { id: *id, generation: 0, ret: *ret, stdout, stderr, answered, in_refused_batch })?;
     }
     Ok(())
 }

@@ -148,6 +148,8 @@ pub(crate) struct Reported {
     pub(crate) stderr: String,
     /// Whether the agent could know that it was accepted.
     pub(crate) answered: bool,
+    /// It came in a batch that was refused because of a later one.
+    pub(crate) in_refused_batch: bool,
 }
 
 /// What happened at the collector, in order.

@@ -100,6 +100,8 @@ fn exceptions_are_told_apart_by_their_words() {
         of(FaultKind::Trouble, "(2006, 'server has gone away')")
     );
     assert_eq!(exception("ValueError: a: b\nc\nFalse"), of(FaultKind::Other, "a: b c"));
+    let words = "method \"x\" is not supported";
+    assert_eq!(exception(&format!("Exception: {words}\nFalse")), of(FaultKind::Other, words));
     assert_eq!(exception("no name: words"), of(FaultKind::Other, "no name: words"));
     assert_eq!(exception(""), of(FaultKind::Other, "Server error (-32099)"));
     assert!(exception(&"x".repeat(9999)).1.len() < 1100);
