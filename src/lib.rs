@@ -74,6 +74,7 @@
 //!   result and no command depends on it.
 //! * Only what a supervisor has started is ever killed in its name, and of an action that must end, all of it:
 //!   [`executor::tree`], [`executor::remains`].
+//! * A queue that something else on this node dequeues is not fetched, as far as that can be seen: [`wake::dequeuers`].
 //! * One handler works at a time, and after the last notification at least one fetch begins: [`wake::lock`] says why.
 //! * Nothing is ever written to a notifier's connection.
 

@@ -8,6 +8,7 @@ pub mod oc3;
 pub mod registration;
 mod row;
 pub mod rpc;
+pub mod system;
 mod trace;
 
 use std::time::Duration;

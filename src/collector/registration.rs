@@ -22,6 +22,7 @@ use super::oc3;
 use super::row::bounded;
 use super::rpc::registration::{self as register_node, Answered};
 use super::rpc::{FaultKind, RpcError};
+use super::system::System;
 use crate::action::Queue;
 use crate::config::{Registration, Secret};
 
@@ -146,7 +147,7 @@ pub async fn post_system(settings: &Registration, uuid: &Secret, system: &System
         url: format!("{}/api/node/system", settings.queue.base_url),
         content_type: "application/json",
         credentials: Some((settings.queue.node.clone(), uuid.clone())),
-        body: Some(encode_system(system)),
+        body: Some(system.encode()),
         id: 0,
     };
     let answer = exchange(&Http::new(&settings.queue)?, request).await?;
@@ -371,75 +372,6 @@ fn form_encoded(text: &str) -> String {
         .collect()
 }
 
-/// What collector 3 is told about the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct System {
-    /// The node's name at the collector.
-    pub node: String,
-    /// Of the cluster; empty: none. Never null there: a collector answers 401 to a node without one.
-    pub cluster_id: String,
-    /// Where notifications go, if not to the node's name.
-    pub connect_to: Option<String>,
-    /// The port of notifications. Never null: a single node without one keeps the notifier from notifying anybody.
-    pub listener_port: u16,
-    /// `node.env`.
-    pub env: String,
-    /// The kernel's release.
-    pub os_kernel: String,
-    /// The machine, `x86_64`.
-    pub os_arch: String,
-    /// When it booted, RFC 3339.
-    pub last_boot: Option<String>,
-}
-
-/// The body of `POST {feeder}/api/node/system`: `properties` alone, each an object with a `value`. The collector's worker
-/// wants these 26 and drops them all when one is missing; `null` is nothing known. What an agent's own inventory holds
-/// beyond that (`hardware`, `lan`, `package`, …) is left out, and left alone there.
-#[must_use]
-pub fn encode_system(system: &System) -> Vec<u8> {
-    // The widths of the columns: a longer text is refused by a strict database.
-    let cut = |text: &str, width: usize| text.chars().take(width).collect::<String>();
-    let unknown = [
-        "bios_version",
-        "cpu_cores",
-        "cpu_dies",
-        "cpu_freq",
-        "cpu_model",
-        "cpu_threads",
-        "enclosure",
-        "fqdn",
-        "manufacturer",
-        "mem_banks",
-        "mem_bytes",
-        "mem_slots",
-        "model",
-        "os_vendor",
-        "serial",
-        "sp_version",
-    ];
-    let mut values: Map<String, Value> = unknown.into_iter().map(|name| (name.to_owned(), Value::Null)).collect();
-    for (name, value) in [
-        ("cluster_id", json!(system.cluster_id)),
-        ("last_boot", json!(system.last_boot)),
-        ("listener_port", json!(system.listener_port)),
-        ("node_env", json!(system.env)),
-        ("nodename", json!(system.node)),
-        ("os_arch", json!(cut(&system.os_arch, 10))),
-        ("os_kernel", json!(cut(&system.os_kernel, 32))),
-        ("os_name", json!("Linux")),
-        ("tz", json!("+00:00")),
-        // Of the agent. From 1.9 on, the collector adds --local to the actions of a service's instance.
-        ("version", json!("3")),
-    ] {
-        values.insert(name.to_owned(), value);
-    }
-    if let Some(connect_to) = &system.connect_to {
-        values.insert("connect_to".to_owned(), json!(connect_to));
-    }
-    let properties: Map<_, _> = values.into_iter().map(|(name, value)| (name, json!({ "value": value }))).collect();
-    json!({ "properties": properties }).to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -525,19 +457,5 @@ mod tests {
     fn forms_are_encoded() {
         assert_eq!(form_encoded("n1.example.com"), "n1.example.com");
         assert_eq!(form_encoded("a b&c=é"), "a+b%26c%3D%C3%A9");
-    }
-
-    #[test]
-    fn the_system_document_has_every_property_that_the_worker_wants() {
-        let system =
-            System { node: "n1".to_owned(), listener_port: 1214, os_kernel: "k".repeat(99), ..System::default() };
-        let body: Value = serde_json::from_slice(&encode_system(&system)).unwrap();
-        let properties = body["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 26);
-        assert!(properties.values().all(|property| property.as_object().unwrap().contains_key("value")));
-        assert_eq!(properties["listener_port"]["value"], 1214);
-        assert_eq!(properties["cluster_id"]["value"], "");
-        assert_eq!(properties["os_kernel"]["value"].as_str().unwrap().len(), 32);
-        assert!(properties["version"]["value"].is_string());
     }
 }

@@ -130,6 +130,8 @@ mod tests {
         assert_eq!(paths.actions_d, Path::new("/etc/opensvc/actions.d"));
         assert_eq!(paths.state, Path::new("/var/lib/opensvc-actions"));
         assert_eq!(paths.runtime, Path::new("/run/opensvc-actions"));
+        assert_eq!(paths.agent_var, Path::new("/var/lib/opensvc"));
+        assert_eq!(resolve(Some("/r"), &[], &[]).agent_var, Path::new("/r/var"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::node::Node;
@@ -121,6 +123,24 @@ fn a_stranger_on_the_port_matters_where_notifications_do(dialect: Dialect) {
     }
     world.run().exits(0);
     assert_eq!(world.result(id).1, "done\n");
+}
+
+#[test]
+fn who_listens_for_others_is_no_stranger() {
+    let world = World::new(Dialect::Rpc);
+    for (name, exit) in [("inetd", 0), ("xinetd", 0), ("systemd", 0), ("nc", 69)] {
+        let socket = Node::listen();
+        notify_on(&world.node, socket.local_addr().unwrap().port());
+        // A process of that name, which does nothing but hold the socket.
+        let program = world.node.path(&format!("bin/{name}"));
+        symlink("/bin/sleep", &program).unwrap();
+        let mut holder =
+            Command::new(&program).arg("infinity").stdin(std::os::fd::OwnedFd::from(socket)).spawn().unwrap();
+        let ended = world.run();
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        ended.exits(exit);
+    }
 }
 
 #[test]
