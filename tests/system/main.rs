@@ -15,4 +15,3 @@ mod peers;
 mod reboot;
 mod restart;
 mod units;
-mod probe;
