@@ -10,6 +10,7 @@ mod support;
 
 mod environment;
 mod exits;
+mod groups;
 mod interruptions;
 mod kept;
 mod ledger;
