@@ -249,6 +249,7 @@ impl Scenario {
             ("install", "om") => node.install_om(),
             ("redo", name) => self.world.collector.redo(self.id(name)?),
             ("cancel", name) => self.world.collector.cancel(self.id(name)?),
+            ("unreachable", name) => self.world.collector.set_status(self.id(name)?, 'T'),
             ("age", name) => self.world.collector.age(self.id(name)?),
             ("resend", name) => {
                 self.world.collector.set_status(self.id(name)?, 'S');
@@ -355,6 +356,8 @@ impl Scenario {
             ("reset-before", "") => Fault::ResetBefore,
             ("reset-after", "") => Fault::ResetAfter,
             ("half-body", "") => Fault::HalfBody,
+            ("stall-before", "") => Fault::StallBefore,
+            ("stall-after", "") => Fault::StallAfter,
             ("garbage", "") => Fault::garbage(),
             ("status", status) => Fault::status(status.parse().map_err(|err| format!("{err}"))?),
             ("refusal", text) => Fault::Refusal(text.to_owned()),

@@ -9,7 +9,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::exchange::Exchange;
 use super::fault::{Answer, Call, Fault, When};
 use super::http::{self, Request};
-use super::state::Ticket;
+use super::state::{Event, State, Ticket};
 use super::{Shared, reset};
 
 /// With or without TLS.
@@ -69,7 +69,7 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
         });
         let answer = match fault {
             None => shared.change(|state| exchange.process(&request, state, true)),
-            Some((fault, when, ticket)) => match fail(shared, &exchange, &request, fault, when, ticket) {
+            Some(planned) => match fail(shared, &exchange, &request, stream.get_ref().tcp(), planned) {
                 Failure::Reset => {
                     forget();
                     return reset(stream.get_ref().tcp());
@@ -101,7 +101,13 @@ enum Failure {
     Answer(Answer),
 }
 
-fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, when: When, ticket: Ticket) -> Failure {
+fn fail(
+    shared: &Shared,
+    exchange: &Exchange,
+    request: &Request,
+    peer: &TcpStream,
+    (fault, when, ticket): (Fault, When, Ticket),
+) -> Failure {
     let process = |answered| shared.change(|state| exchange.process(request, state, answered));
     match fault {
         Fault::ResetBefore => Failure::Reset,
@@ -118,11 +124,20 @@ fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, w
         }
         Fault::StallBefore => {
             stall(shared, ticket);
-            Failure::Answer(process(true))
+            Failure::Answer(process(is_there(peer)))
         }
         Fault::StallAfter => {
-            let answer = process(true);
+            let (answer, done) = shared.change(|state| {
+                let first = state.events.len();
+                (exchange.process(request, state, false), first..state.events.len())
+            });
             stall(shared, ticket);
+            if is_there(peer) {
+                let told = |state: &mut State| {
+                    state.events.get_mut(done).unwrap_or_default().iter_mut().for_each(Event::answer)
+                };
+                shared.change(told);
+            }
             Failure::Answer(answer)
         }
         Fault::Answer(answer) => Failure::Answer(answer),
@@ -132,6 +147,14 @@ fn fail(shared: &Shared, exchange: &Exchange, request: &Request, fault: Fault, w
         }
         Fault::Huge(size) => Failure::Answer(Answer::new(200, "application/json", vec![b' '; size])),
     }
+}
+
+/// Whether somebody still waits for an answer. Whoever does sends nothing: what there is to read is a farewell.
+fn is_there(peer: &TcpStream) -> bool {
+    let _ = peer.set_nonblocking(true);
+    let read = peer.peek(&mut [0]);
+    let _ = peer.set_nonblocking(false);
+    read.is_err_and(|err| err.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn stall(shared: &Shared, Ticket(releases): Ticket) {

@@ -203,6 +203,19 @@ pub(crate) enum Event {
     Strange(String),
 }
 
+impl Event {
+    /// The agent heard of it after all.
+    pub(super) fn answer(&mut self) {
+        match self {
+            Self::Fetched { answered, .. } | Self::Acked { answered, .. } | Self::Registered { answered, .. } => {
+                *answered = true;
+            }
+            Self::Reported(reported) => reported.answered = true,
+            _ => {}
+        }
+    }
+}
+
 /// Which release lets a stalled exchange go on: the first after it began.
 #[derive(Clone, Copy)]
 pub(super) struct Ticket(pub(super) u64);
