@@ -14,4 +14,3 @@ mod peers;
 mod reboot;
 mod restart;
 mod units;
-mod probe;
