@@ -28,11 +28,13 @@ fn expect_free(machine: &Machine, result: &Value) {
 }
 
 #[test]
-fn the_exposure_of_every_unit_that_talks_to_the_network_is_at_most_2() {
+fn the_exposure_of_the_service_is_at_most_2_and_of_one_for_each_connection_at_most_3_5() {
     let machine = Machine::with_product("exposure");
     machine.install_accept_yes();
-    for unit in [SERVICE, "opensvc-actions@1.service"] {
-        let output = machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=20", unit]);
+    // The latter leaves out what makes a thousand processes at once slow: mounts of their own.
+    for (unit, threshold) in [(SERVICE, "20"), ("opensvc-actions@1.service", "35")] {
+        let threshold = format!("--threshold={threshold}");
+        let output = machine.run(&["systemd-analyze", "security", "--no-pager", &threshold, unit]);
         assert_eq!(output.status, 0, "{}", output.stdout);
         assert!(output.stdout.contains("Overall exposure level"), "{output:?}");
     }
@@ -75,7 +77,7 @@ fn a_handler_in_its_sandbox_runs_commands_outside_of_it() {
 }
 
 #[test]
-fn one_handler_for_each_connection_is_in_the_same_sandbox() {
+fn one_handler_for_each_connection_is_confined_and_its_commands_are_not() {
     let machine = Machine::with_product("sandbox-accept-yes");
     let collector = machine.collector(Queue::Rpc);
     machine.install_accept_yes();

@@ -169,6 +169,32 @@ fn nothing_is_left_of_a_command_whose_supervisor_was_killed() {
 }
 
 #[test]
+fn nothing_is_left_of_a_tree_that_ran_too_long_or_was_cancelled() {
+    let machine = Machine::with_product("tree");
+    let collector = machine.collector(Queue::Oc3);
+    let settings = |timeout: &str| {
+        let text = format!("[execution]\nkill_grace = \"200ms\"\ntimeout = \"{timeout}\"\n");
+        machine.write("/etc/opensvc/actions.d/timeout.toml", text);
+    };
+    settings("2s");
+    let result = &results(&machine, &collector, &["tree"])[0];
+    assert_eq!(result["ret"], 124, "{result}");
+    machine.wait_until_inactive();
+    assert_eq!(machine.sh("pgrep -fx 'sleep 4321' || :"), "");
+
+    settings("1h");
+    let id = collector.enqueue("tree");
+    machine.ok(&["systemctl", "start", SERVICE]);
+    machine.wait_for("the tree", || machine.run(&["pgrep", "-fxc", "sleep 4321"]).stdout == "3");
+    assert_eq!(machine.property(&unit(id), "TimeoutStopUSec"), "30.200000s");
+    machine.ok(&["opensvc-actions", "cancel", &id.to_string()]);
+    assert_eq!(collector.result(id)["ret"], 130);
+    machine.wait_until_inactive();
+    assert_eq!(machine.sh("pgrep -fx 'sleep 4321' || :"), "");
+    expect_nothing_left(&machine);
+}
+
+#[test]
 fn a_unit_that_the_manager_refuses_to_start_is_tried_three_times_and_is_then_126() {
     let machine = Machine::with_product("refused");
     let collector = machine.collector(Queue::Oc3);

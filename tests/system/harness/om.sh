@@ -51,6 +51,12 @@ abandon)
 	kill -9 $PPID
 	sleep 1234
 	;;
+tree)
+	# processes in sessions of their own that do not heed a SIGTERM, their parents gone
+	setsid sh -c 'trap "" TERM; (sleep 4321 &); while :; do sleep 4321; done' </dev/null >/dev/null 2>&1 &
+	trap '' TERM
+	while :; do sleep 4321; done
+	;;
 suicide)
 	kill -9 $$
 	;;
