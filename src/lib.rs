@@ -19,8 +19,8 @@
 //!    └── until a fetch brings nothing new, nothing is left to run and nobody has knocked ─► exit
 //! ```
 //!
-//! Bytes become a [`QueuedAction`](action::QueuedAction), that a [`Permit`](action::policy::Permit) with an [`Argv`](action::argv::Argv), that an
-//! [`Outcome`](action::outcome::Outcome), and that bytes again.
+//! Bytes become a [`QueuedAction`](action::QueuedAction), that a [`Permit`](action::policy::Permit) with an
+//! [`Argv`](action::argv::Argv), that an [`Outcome`](action::outcome::Outcome), and that bytes again.
 //!
 //! # The house
 //!

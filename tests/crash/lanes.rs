@@ -23,7 +23,8 @@ fn side_by_side(dialect: Dialect) -> Story {
 both!(crash_at_every_point_while_several_run);
 fn crash_at_every_point_while_several_run(dialect: Dialect) {
     let passes = |point: &Point| if point.each && is_full() { 1..=3 } else { 1..=1 + usize::from(point.each) };
-    let points = POINTS.into_iter().filter(|point| point.then == Then::Runs);
+    // Where two die, the second may be the supervisor of another action, whose end then nobody knows.
+    let points = POINTS.into_iter().filter(|point| point.then == Then::Runs && !point.name.contains(','));
     let cells: Vec<_> = points.flat_map(|point| passes(&point).map(move |pass| (point, pass))).collect();
     for_each(&cells, |(point, pass)| {
         let story = side_by_side(dialect);

@@ -358,3 +358,25 @@ fn results_of_a_service_are_posted_in_the_order_of_its_actions(dialect: Dialect)
     }
     world.check();
 }
+
+both!(what_starts_together_becomes_durable_together);
+fn what_starts_together_becomes_durable_together(dialect: Dialect) {
+    let world = world(dialect, 8);
+    world.enqueue("echo first"); // makes the ledger
+    world.run().exits(0);
+    let mut gate = world.node.gate("gate");
+    let ids: Vec<_> = (0..8).map(|number| world.enqueue_for(&format!("s{number}"), "wait gate")).collect();
+    let file = world.node.path("syncs");
+    let words = ["-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "signal=none", "-o"];
+    let handler = world.node.handler().under("strace", &words, &file).start();
+    for id in &ids {
+        world.node.wait_for_start(*id);
+    }
+    let syncs = || std::fs::read_to_string(&file).unwrap().lines().filter(|line| line.contains("sync(")).count();
+    // The directory of SQLite's log, the answer, all starts; and no more than one for each result after that.
+    assert_eq!(syncs(), 1 + 1 + 1);
+    gate.open();
+    handler.wait().exits(0);
+    assert!(syncs() <= 3 + ids.len(), "{} syncs", syncs());
+    world.check();
+}
