@@ -134,7 +134,7 @@ fn fail(
             stall(shared, ticket);
             if is_there(peer) {
                 let told = |state: &mut State| {
-                    state.events.get_mut(done).unwrap_or_default().iter_mut().for_each(Event::answer)
+                    state.events.get_mut(done).unwrap_or_default().iter_mut().for_each(Event::answer);
                 };
                 shared.change(told);
             }
