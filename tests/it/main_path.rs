@@ -232,7 +232,11 @@ fn three_hundred_actions_are_all_run_once(dialect: Dialect) {
     let ids: Vec<_> = (0..300).map(|_| world.enqueue("x")).collect();
     world.run().exits(0);
     assert!(ids.iter().all(|id| world.collector.row(*id).ret == Some(0)));
-    assert_eq!(world.collector.count(Call::Report), 300);
+    let calls = world.collector.count(Call::Report);
+    match dialect {
+        Dialect::Oc3 => assert_eq!(calls, 300),
+        Dialect::Rpc => assert!((3..=300).contains(&calls), "{calls}: results that wait go in one call, 100 at most"),
+    }
     world.check();
 }
 
