@@ -10,10 +10,10 @@ use crate::cli::Global;
 use crate::collector::client::Collector;
 use crate::commands::scheduled::{self, Standing};
 use crate::commands::{load, now, require_root};
-use crate::config::{Network, Paths, Settings};
+use crate::config::{ConfigError, Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
-use crate::executor::launcher::Launcher;
+use crate::executor::launcher::{Launcher, NoLauncher};
 use crate::executor::{agent, boot, environment};
 use crate::handler::{Handler, Progress, open_ledger};
 use crate::ledger::pause::Pause;
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
             collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
             agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
             state: &self.paths.state,
-            launcher: Launcher::choose(settings.execution.launcher),
+            launcher: self.launcher()?,
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
             ledger: RefCell::new(open_ledger(&self.paths.state)?),
@@ -248,6 +248,23 @@ impl<'a> Run<'a> {
             lock,
             stop: self.stop,
         })
+    }
+
+    /// Who starts commands; that there may be nobody is not decided here. Limits of the policy that cannot be held are a
+    /// mistake of the configuration: nothing is fetched that would then run without them.
+    fn launcher(&self) -> Result<Result<Launcher, NoLauncher>, Error> {
+        let launcher = Launcher::choose(self.settings.execution.launcher);
+        for rule in &self.settings.policy.rules {
+            if let Err(reason) = launcher.as_ref().map_or(Ok(()), |launcher| launcher.can_limit(rule.group)) {
+                return Err(Error::Config(ConfigError::Value {
+                    path: rule.place.file.clone(),
+                    line: rule.place.line,
+                    key: "policy.rule".to_owned(),
+                    reason: reason.to_string(),
+                }));
+            }
+        }
+        Ok(launcher)
     }
 
     /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it

@@ -159,3 +159,31 @@ fn in_the_sandbox_no_command_is_started_by_the_handler_itself_and_outside_it_is_
     machine.ok(&["systemctl", "start", SERVICE]);
     assert_eq!(collector.result(id)["ret"], 0);
 }
+
+#[test]
+fn limits_of_the_policy_are_those_of_the_unit_or_refused_before_anything_is_fetched() {
+    let machine = Machine::with_product("limits");
+    let collector = machine.collector(Queue::Oc3);
+    let rule = "[[policy.rule]]\nverdict = \"allow\"\nmemory_max = \"96MiB\"\ncpu_quota = \"50%\"\ntasks_max = 77\n";
+    machine.write("/etc/opensvc/actions.d/limits.toml", rule);
+    let id = collector.enqueue("await /run/go-on");
+    machine.run(&["systemctl", "start", SERVICE]);
+    let listed = machine.sh("cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || :");
+    let there = machine.sh("ls /sys/fs/cgroup");
+    let lacks = |name: &&str| !listed.split_whitespace().chain(there.split_whitespace()).any(|other| other == *name);
+    if let Some(missing) = ["memory", "cpu", "pids"].iter().find(|name| lacks(name)) {
+        machine.wait_until_inactive();
+        assert_eq!(machine.failures(SERVICE), ["78"]);
+        let said = machine.sh(&format!("journalctl --no-pager --unit={SERVICE}"));
+        let words = format!("limits.toml:1: policy.rule: this machine has no control group controller {missing:?}");
+        assert!(said.contains(&words), "{said}");
+        assert!(["W", "N"].map(Value::from).contains(&collector.show(id)["status"]), "{}", collector.show(id));
+        return;
+    }
+    machine.wait_for("the command", || machine.begun().len() == 1);
+    let unit = format!("opensvc-action-oc3-{id}-1.service");
+    let limits = ["MemoryMax", "CPUQuotaPerSecUSec", "TasksMax"].map(|name| machine.property(&unit, name));
+    assert_eq!(limits, [(96 << 20).to_string(), "500ms".to_owned(), "77".to_owned()]);
+    machine.sh("touch /run/go-on");
+    assert_eq!(collector.result(id)["ret"], 0);
+}

@@ -44,6 +44,11 @@ fn launch_directly(machine: &Machine) {
     machine.write("/etc/opensvc/actions.d/launcher.toml", "[execution]\nlauncher = \"direct\"\n");
 }
 
+/// Without what differs from moment to moment: the signals that wait for any process of root.
+fn without_counts(told: &Value) -> String {
+    told.to_string().split("\\n").filter(|line| !line.starts_with("SigQ:")).collect::<Vec<_>>().join("\n")
+}
+
 /// One handler for these commands, and what they came to.
 fn results(machine: &Machine, collector: &Collector<'_>, commands: &[&str]) -> Vec<Value> {
     let ids: Vec<_> = commands.iter().map(|command| collector.enqueue(command)).collect();
@@ -63,7 +68,7 @@ fn a_command_comes_to_the_same_end_and_is_born_the_same_under_both_launchers() {
     let directly = results(&machine, &collector, &COMMANDS);
     for (one, other) in by_systemd.iter().zip(&directly) {
         for key in ["ret", "stdout", "stderr"] {
-            assert_eq!(one[key], other[key], "{key} of {}", one["command"]);
+            assert_eq!(without_counts(&one[key]), without_counts(&other[key]), "{key} of {}", one["command"]);
         }
     }
     let rets: Vec<_> = by_systemd.iter().map(|result| result["ret"].as_i64().unwrap()).collect();
