@@ -67,10 +67,10 @@ pub enum Refusal {
     /// A word holds a NUL, which no argument of a program can carry.
     #[error("a word of the command holds a NUL character")]
     Nul,
-    /// The row has a service id and no service name. (The 2.x agent would run the words on the whole node.)
+    /// The row has a service id (cut to some length) and no service name. (The 2.x agent would run the words on the whole node.)
     #[error("the action is for service id {0:?}, whose name the collector does not know any more")]
     NoServiceName(String),
-    /// The service name is not a plain object path: a selector could stand for many services.
+    /// The service name (cut to some length) is not a plain object path: a selector could stand for many services.
     #[error("the service name {0:?} is not a plain object path")]
     ServiceName(String),
     /// A word would choose another target than the row's.
@@ -79,6 +79,13 @@ pub enum Refusal {
     /// The policy does not allow it: which rule, in words.
     #[error("{0}")]
     Policy(String),
+}
+
+/// As much of a text from the collector as fits into the words of a refusal.
+pub(super) fn cut(text: &str) -> String {
+    const LONGEST: usize = 255;
+    let end = (0..=LONGEST.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+    if end < text.len() { format!("{}…", &text[..end]) } else { text.to_owned() }
 }
 
 /// What a row asks for: words, and the service that they are about.
@@ -99,9 +106,9 @@ impl Command {
         // the service.)
         let service = match (action.svcname.as_str(), action.svc_id.as_str()) {
             ("", "") => None,
-            ("", id) => return Err(Refusal::NoServiceName(id.to_owned())),
+            ("", id) => return Err(Refusal::NoServiceName(cut(id))),
             (name, _) if is_object_path(name) => Some(name.to_owned()),
-            (name, _) => return Err(Refusal::ServiceName(name.to_owned())),
+            (name, _) => return Err(Refusal::ServiceName(cut(name))),
         };
         let words = words::split(&action.command)?;
         if words.is_empty() {
@@ -215,6 +222,15 @@ mod tests {
     fn retargeting_word(command: &str) -> Option<String> {
         let command = Command::read(&action(command, "", "a")).unwrap();
         command.retargeting_word().map(str::to_owned)
+    }
+
+    #[test]
+    fn the_words_of_a_refusal_are_bounded() {
+        let endless = "é*".repeat(40_000);
+        for (command, id, name) in [("start", "id", endless.as_str()), ("start", &endless, "")] {
+            let words = run(command, id, name, &om()).unwrap_err().to_string();
+            assert!(words.len() < 1000 && words.contains('…'), "{words}");
+        }
     }
 
     #[test]

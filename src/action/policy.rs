@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::QueuedAction;
-use super::argv::{Command, Refusal};
+use super::argv::{Command, Refusal, cut};
 use super::glob::{Glob, GlobError};
 use super::lanes::Lane;
 use super::limits::GroupLimits;
@@ -109,7 +109,7 @@ impl Policy {
         let refused = match rule.map_or(self.default, |rule| rule.verdict) {
             Verdict::Deny => Some(Refusal::Policy(self.denial(rule))),
             Verdict::Allow if retarget => None,
-            Verdict::Allow => command.retargeting_word().map(|word| Refusal::Retarget(word.to_owned())),
+            Verdict::Allow => command.retargeting_word().map(|word| Refusal::Retarget(cut(word))),
         };
         Permit { rule, command: refused.map_or(Ok(command), Err) }
     }

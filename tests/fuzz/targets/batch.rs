@@ -1,7 +1,7 @@
 //! What is true of every answer that a decoder gives, whatever the bytes were.
 
 use opensvc_actions::action::Batch;
-use opensvc_actions::action::argv::{Agent, argv};
+use opensvc_actions::action::argv::Command;
 
 /// The longest text of an error: it goes into a log line.
 const LONGEST: usize = 2000;
@@ -11,7 +11,7 @@ pub fn check<E: std::fmt::Display>(answer: Result<Batch, E>) {
     match answer {
         Ok(batch) => {
             for action in &batch.actions {
-                if let Err(refusal) = argv(action, &Agent::Om("om".into())) {
+                if let Err(refusal) = Command::read(action) {
                     line(&refusal.to_string());
                 }
             }

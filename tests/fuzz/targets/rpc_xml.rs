@@ -5,7 +5,7 @@
 mod batch;
 
 use libfuzzer_sys::fuzz_target;
-use opensvc_actions::collector::rpc;
+use opensvc_actions::collector::rpc::xml as rpc;
 
 fuzz_target!(|body: &[u8]| {
     batch::check(rpc::decode_fetch(body));
