@@ -261,6 +261,8 @@ impl<'a> Run<'a> {
             Verdict::Denied(denials) => denials,
             Verdict::Allowed { .. } => {
                 if Pause::in_force(state, now()).map_err(Error::Pause)?.is_none() {
+                    // First the mark: whatever ends this process before it has fetched, the turn is not used up.
+                    self.wake.set_mark_for(Owed::BySchedule)?;
                     scheduled::remember(state, now());
                 }
                 return Ok(None);
