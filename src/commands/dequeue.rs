@@ -170,11 +170,16 @@ impl<'a> Run<'a> {
         Ok(match (step, &mut self.holder) {
             (Step::SetMark, _) => {
                 // A notification that comes meanwhile sets its own.
-                self.wake.set_mark_for(if self.by_timer { Owed::BySchedule } else { Owed::ToSomebody })?;
+                self.wake.set_mark_for(self.whom())?;
                 self.rings.take();
                 Seen::Done
             }
             (Step::TryLock, _) => {
+                if let Some(lock) = self.wake.try_lock()? {
+                    return self.hold(lock).await;
+                }
+                self.wake.repeat_mark_for(self.whom());
+                // Who does not see that any more has let go of the lock.
                 if let Some(lock) = self.wake.try_lock()? {
                     return self.hold(lock).await;
                 }
@@ -214,6 +219,11 @@ impl<'a> Run<'a> {
             (Step::Pace | Step::TakeMark | Step::Work, None)
             | (Step::Listen | Step::Linger | Step::Hush | Step::Exit, _) => Seen::Failed,
         })
+    }
+
+    /// For whom this run sets the mark.
+    fn whom(&self) -> Owed {
+        if self.by_timer { Owed::BySchedule } else { Owed::ToSomebody }
     }
 
     /// Becomes the handler.
@@ -278,6 +288,8 @@ impl<'a> Run<'a> {
             Verdict::Denied(denials) => denials,
             Verdict::Allowed { .. } => {
                 if Pause::in_force(state, now()).map_err(Error::Pause)?.is_none() {
+                    // First the mark: whatever ends this process before it has fetched, the turn is not used up.
+                    self.wake.set_mark_for(Owed::BySchedule)?;
                     scheduled::remember(state, now());
                 }
                 return Ok(None);
@@ -292,7 +304,8 @@ impl<'a> Run<'a> {
     }
 
     /// Posts results under the lock, or tells the handler that holds it. A starter that comes while this holds the lock
-    /// relies on it for a fetch; a mark that was there before is nobody's, since every starter sets its own.
+    /// relies on it for a fetch; a mark that was there before is nobody's, since every starter sets its own, and adds to
+    /// it when it finds the lock busy.
     async fn only_report(&self) -> Result<Reported, Error> {
         for tell in [true, false] {
             let before = self.wake.mark();

@@ -12,7 +12,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    FallocateFlags, FlockOperation, Mode, OFlags, XattrFlags, fallocate, fgetxattr, flistxattr, flock, fsetxattr, open,
+    AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags, fallocate,
+    fgetxattr, flistxattr, flock, fsetxattr, open, statx,
 };
 use rustix::io::Errno;
 
@@ -74,6 +75,9 @@ impl NodeConf {
             Err(source) => return Err(EditError::File { verb: "find", path: path.to_owned(), source }),
         };
         let before = content(&target)?;
+        if let Some(reason) = unmovable(&target) {
+            return Err(EditError::File { verb: "replace", path: target, source: io::Error::other(reason) });
+        }
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(".opensvc-actions");
         // A hidden name of its own: whoever reads all of a directory's *.conf does not read this.
@@ -172,6 +176,19 @@ impl Drop for NodeConf {
         if !self.done {
             let _ = fs::remove_file(&self.temporary);
         }
+    }
+}
+
+/// Why no other file can be put in this one's place, as far as can be told without trying. Kernels before 5.8 do not tell
+/// of mounts.
+fn unmovable(path: &Path) -> Option<&'static str> {
+    let attributes = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok()?.stx_attributes;
+    if attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        Some("this file is mounted by itself: mount its directory, or register outside of the container")
+    } else if attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND) {
+        Some("it is immutable or append-only: see chattr(1)")
+    } else {
+        None
     }
 }
 

@@ -91,10 +91,15 @@ fn beginning(file: &Path) -> io::Result<Vec<u8>> {
 fn root_of(text: &str) -> Option<String> {
     text.lines()
         .filter_map(|line| line.split_once('='))
-        .filter(|(key, _)| key.trim() == "OSVC_ROOT_PATH")
+        .filter(|(key, _)| without_export(key.trim()) == "OSVC_ROOT_PATH")
         .map(|(_, value)| shell_value(value.trim()).to_owned())
         .next_back()
         .filter(|value| !value.is_empty())
+}
+
+/// The agents' wrapper lets a shell read the file, so that this word may stand there, too.
+fn without_export(key: &str) -> &str {
+    key.strip_prefix("export").filter(|key| key.starts_with([' ', '\t'])).map_or(key, str::trim_start)
 }
 
 /// The value of an assignment: what is between its quotes, else everything before a comment.
@@ -107,7 +112,7 @@ fn shell_value(value: &str) -> &str {
     if value.starts_with('#') {
         return "";
     }
-    value.find([' ', '\t']).map_or(value, |end| &value[..end])
+    value.find([' ', '\t', ';']).map_or(value, |end| &value[..end])
 }
 
 #[cfg(test)]
@@ -178,6 +183,9 @@ mod tests {
             ("OSVC_ROOT_PATH=/a\nOSVC_ROOT_PATH=/b", Some("/b")),
             ("OSVC_ROOT_PATH=", None),
             ("OSVC_ROOT_PATH= # none", None),
+            ("export OSVC_ROOT_PATH=/a", Some("/a")),
+            ("  export\tOSVC_ROOT_PATH=/a; export OSVC_PYTHON", Some("/a")),
+            ("exportOSVC_ROOT_PATH=/a", None),
             ("XOSVC_ROOT_PATH=/a", None),
             ("", None),
         ] {

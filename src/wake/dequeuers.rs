@@ -15,6 +15,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -25,9 +26,6 @@ use crate::config::{Paths, QueueSettings};
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
-
-/// Programs that listen for others: what they start is this program, or nobody knows.
-const MANAGERS: [&str; 3] = ["systemd", "inetd", "xinetd"];
 
 /// How this program is called among processes.
 const OURS: &str = "opensvc-actions";
@@ -176,7 +174,9 @@ fn holder(port: u16, state: &Path) -> Option<Dequeuer> {
     };
     // Of several that hold it one is enough that holds it for us; their names are cheaper to read than their sockets.
     let named: Vec<_> = pids.into_iter().map(|pid| (pid, name(pid))).collect();
-    let is_manager = |name: &str| MANAGERS.contains(&name) || name.starts_with("systemd-socket");
+    // Programs that listen for others: what they start is this program, or nobody knows. There are many inetds
+    // (xinetd, rlinetd, inetutils-inetd).
+    let is_manager = |name: &str| name == "systemd" || name.starts_with("systemd-socket") || name.ends_with("inetd");
     if named.iter().any(|(pid, name)| is_manager(name) && holds(*pid, &sockets)) {
         return None;
     }
@@ -191,12 +191,18 @@ fn holder(port: u16, state: &Path) -> Option<Dequeuer> {
         }
         match state_of(pid) {
             // A handler of this node that serves the port, while this process was started without it.
-            Some(its) if its == state => return None,
+            Some(its) if is_same(&its, state) => return None,
             Some(state) => other = Some(Dequeuer::Copy { port, pid, state }),
             None => return None,
         }
     }
     other
+}
+
+/// Whether two names, one perhaps by way of a symbolic link, are of one directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let directory = |path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    one == other || directory(one).is_some_and(|one| directory(other) == Some(one))
 }
 
 /// The numbers of the sockets that listen on a port. The kernel lists the listening ones first: the thousands of

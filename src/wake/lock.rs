@@ -96,6 +96,16 @@ impl WakeFiles {
         }
     }
 
+    /// Says it once more, for one who has found the lock busy: a holder that does not fetch may have seen his mark
+    /// before it took the lock, and counts only what is added while it holds it. A mark that is gone was taken for a
+    /// fetch, and is not made again.
+    pub fn repeat_mark_for(&self, whom: Owed) {
+        let byte = if whom == Owed::BySchedule { BY_SCHEDULE } else { b'\n' };
+        if let Ok(mut mark) = OpenOptions::new().append(true).open(&self.mark) {
+            let _ = mark.write_all(&[byte]);
+        }
+    }
+
     fn mark_with(&self, byte: u8) -> Result<(), LockError> {
         match OpenOptions::new().append(true).create(true).mode(0o600).open(&self.mark) {
             Ok(mut mark) => {

@@ -128,7 +128,9 @@ fn a_stranger_on_the_port_matters_where_notifications_do(dialect: Dialect) {
 #[test]
 fn who_listens_for_others_is_no_stranger() {
     let world = World::new(Dialect::Rpc);
-    for (name, exit) in [("inetd", 0), ("xinetd", 0), ("systemd", 0), ("nc", 69)] {
+    for (name, exit) in
+        [("inetd", 0), ("xinetd", 0), ("inetutils-inetd", 0), ("rlinetd", 0), ("systemd", 0), ("nc", 69)]
+    {
         let socket = Node::listen();
         notify_on(&world.node, socket.local_addr().unwrap().port());
         // A process of that name, which does nothing but hold the socket.
@@ -212,6 +214,25 @@ fn a_second_copy_with_other_state_is_refused_and_the_same_one_is_not() {
     handler.wait().exits(0);
     assert_eq!(world.result(id).1, "done\n");
     other.run().exits(0);
+}
+
+#[test]
+fn the_same_state_by_another_name_is_no_second_copy() {
+    let world = World::new(Dialect::Rpc);
+    let socket = Node::listen();
+    notify_on(&world.node, socket.local_addr().unwrap().port());
+    let mut gate = world.node.gate("gate");
+    let id = world.enqueue("wait gate");
+    let handler = world.node.handler().systemd(socket).start();
+    world.node.wait_for_start(id);
+    let other_name = world.node.path("link");
+    symlink(world.node.root(), &other_name).unwrap();
+    let status = world.node.handler_without_root().arg("--root").arg(&other_name).args(["status", "--json"]).run();
+    let status: serde_json::Value = serde_json::from_str(&status.exits(0).stdout).unwrap();
+    assert_eq!(status["dequeuers"], serde_json::json!([]));
+    gate.open();
+    handler.wait().exits(0);
+    world.check();
 }
 
 #[test]

@@ -450,3 +450,14 @@ fn a_password_comes_through_a_pipe() {
     // Nothing to read: nobody to ask.
     fresh.register().args(["--user", USER.0, "--force"]).run().exits(64).says("the password is empty");
 }
+
+/// A container may have the one file mounted: nothing can take its place.
+#[test]
+fn a_file_that_cannot_be_replaced_is_found_out_before_a_uuid_is_spent() {
+    let fresh = Fresh::new(&[Dialect::Rpc]);
+    fresh.collector.allow_anonymous(true);
+    let words = ["unshare", "--mount", "sh", "-c", "mount --bind $0 $0 && exec \"$@\""].map(PathBuf::from);
+    let launch = fresh.register().within(words.into_iter().chain([fresh.conf_path()]));
+    fresh.run(launch).exits(69).says("node.conf").says("mounted by itself");
+    assert_eq!(fresh.collector.registered(NODE).len(), 0);
+}

@@ -225,6 +225,21 @@ fn a_scheduled_fetch_that_failed_is_repeated_within_its_time_and_a_notified_one_
     world.check();
 }
 
+both!(a_timers_turn_outlives_a_timer_that_dies_at_its_beginning);
+fn a_timers_turn_outlives_a_timer_that_dies_at_its_beginning(dialect: Dialect) {
+    let world = World::new(dialect);
+    schedule(&world, "*");
+    // The last run is in the state directory, and nothing was done yet.
+    let words =
+        ["-f", "-qq", "-e", "trace=utimensat", "-e", "inject=utimensat:signal=KILL:when=1", "-e", "signal=none", "-o"];
+    world.node.handler().under("strace", &words, &world.node.path("trace")).run();
+    assert!(world.node.path("var/actions/scheduled").exists());
+    assert_eq!((fetches(&world), &status(&world)["due"]), (0, &true.into()));
+    timer(&world, true);
+    timer(&world, false);
+    world.check();
+}
+
 both!(an_entry_that_cannot_be_read_is_said_and_the_others_hold);
 fn an_entry_that_cannot_be_read_is_said_and_the_others_hold(dialect: Dialect) {
     let world = World::new(dialect);

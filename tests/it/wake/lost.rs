@@ -6,6 +6,7 @@ use super::{assert_nobody_waits, assert_not_answered, connect, connection, knock
 use crate::support::collector::Collector;
 use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::node::Node;
+use crate::support::process::wait_until_holds;
 use crate::support::world::World;
 use crate::support::{Dialect, both};
 
@@ -179,6 +180,33 @@ fn a_starter_that_comes_as_the_handler_ends_is_not_lost(dialect: Dialect) {
         assert_eq!(world.result(id).1, "late\n", "turn {turn}");
         assert!(!is_due(&world.node), "turn {turn}");
     }
+    world.check();
+}
+
+both!(a_starter_between_its_mark_and_the_lock_is_not_lost_to_report);
+fn a_starter_between_its_mark_and_the_lock_is_not_lost_to_report(dialect: Dialect) {
+    let world = World::new(dialect);
+    let left = world.enqueue("echo left");
+    world.collector.fail(Call::Report, When::Always, Fault::ResetBefore);
+    world.run().exits(75);
+    world.collector.heal();
+    let posted = world.collector.count(Call::Report);
+    world.collector.fail(Call::Report, When::First(1), Fault::StallBefore);
+    let late = world.enqueue("echo late");
+    let (mark, trace) = (world.node.path("var/actions/wake"), world.node.write("trace", ""));
+    let mark = mark.display().to_string();
+    let words = ["-f", "-qq", "-e", "trace=write", "-P", &mark, "-e", "inject=write:signal=STOP:when=1", "-o"];
+    let starter = world.node.handler().args(["dequeue", "--no-wait"]).under("strace", &words, &trace).start();
+    wait_until_holds(&trace, "stopped by SIGSTOP");
+    let report = world.node.handler().arg("report").start();
+    world.collector.wait_for_count(Call::Report, posted + 1);
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let pid = text.split_whitespace().next().and_then(|pid| Pid::from_raw(pid.parse().unwrap())).unwrap();
+    kill_process(pid, Signal::CONT).unwrap();
+    starter.wait().exits(0);
+    world.collector.release();
+    report.wait().exits(0);
+    assert_eq!((world.result(left).1, world.result(late).1), ("left\n".into(), "late\n".into()));
     world.check();
 }
 
