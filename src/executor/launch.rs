@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a supervisor may take to hand its record over.
 const OFFER_WITHIN: Duration = Duration::from_secs(5);
 
-/// What bounds a command.
-#[derive(Clone, Copy, Debug)]
+/// What bounds a command, and whose rights it has.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// It is killed when it runs longer.
     pub timeout: Option<Duration>,
@@ -41,6 +41,8 @@ pub struct Limits {
     pub kept_output: u64,
     /// Bounds that only a control group can hold.
     pub group: GroupLimits,
+    /// The user that it runs as; `None`: root.
+    pub user: Option<String>,
 }
 
 /// A run whose claim is made and held here: the ledger may say "started" now.
@@ -88,6 +90,7 @@ impl Prepared {
             timeout: limits.timeout,
             kill_grace: limits.kill_grace,
             kept_output: limits.kept_output,
+            user: limits.user,
         };
         spec.write(self.dir.path())?;
         let job = Job {

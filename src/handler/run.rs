@@ -128,6 +128,7 @@ impl<'a> Handler<'a> {
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
             group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
+            user: permit.rule.and_then(|rule| rule.user.clone()),
         };
         Ok(Some(Start { prepared, argv, limits }))
     }
