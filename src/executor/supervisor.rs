@@ -37,11 +37,12 @@ use signal_hook::consts::{SIGCHLD, SIGTERM};
 use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
+use crate::action::usage::Usage;
 use crate::crash;
 use crate::executor::output::Output;
 use crate::executor::record::Record;
 use crate::executor::run_as::{Back, Failure, Identity};
-use crate::executor::tree::{Tree, Usage};
+use crate::executor::tree::Tree;
 use crate::executor::{drain, inherited, remains, run};
 
 use conclude::conclude;
@@ -274,7 +275,7 @@ fn cancelled() -> Option<Option<String>> {
 
 impl Record {
     fn of(seen: Seen, duration: Duration, stdout: Clamp, stderr: Clamp, usage: Option<Usage>) -> Self {
-        let reason = reason(&seen, usage.as_ref().and_then(|usage| usage.oom_kills).unwrap_or_default());
+        let reason = reason(&seen, usage.as_ref());
         Self {
             not_started: None,
             stdout: stdout.finish(None),
@@ -288,16 +289,14 @@ impl Record {
 }
 
 /// The line that ends the reported stderr: why the result is ours, and what of a command's end it cannot tell by itself.
-fn reason(seen: &Seen, oom_kills: u64) -> Option<String> {
+fn reason(seen: &Seen, usage: Option<&Usage>) -> Option<String> {
     let mut reason = seen.ended.reason();
     let mut add = |remark: &str| {
         let before = reason.take().map_or_else(|| "opensvc-actions: ".to_owned(), |reason| format!("{reason}; "));
         reason = Some(before + remark);
     };
-    match oom_kills {
-        0 => {}
-        1 => add("the kernel killed one of its processes for want of memory"),
-        many => add(&format!("the kernel killed {many} of its processes for want of memory")),
+    if let Some(remark) = usage.and_then(Usage::lack_of_memory) {
+        add(&remark);
     }
     if seen.survives {
         add("not all of its processes can be killed");
@@ -316,7 +315,9 @@ mod tests {
 
     #[test]
     fn a_lack_of_memory_and_survivors_are_said_beside_the_reason_or_alone() {
-        let said = |ended: Ended, survives: bool, kills: u64| reason(&Seen { ended, survives }, kills);
+        let said = |ended: Ended, survives: bool, kills: u64| {
+            reason(&Seen { ended, survives }, Some(&Usage { oom_kills: Some(kills), ..Usage::default() }))
+        };
         assert_eq!(said(Ended::Exited(1), false, 0), None);
         let one = "the kernel killed one of its processes for want of memory";
         assert_eq!(said(Ended::Exited(1), false, 1), Some(format!("opensvc-actions: {one}")));

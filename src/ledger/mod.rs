@@ -11,6 +11,7 @@
 //! | [`changes`] | the steps of an action's life |
 //! | [`retention`] | what is forgotten, and when |
 //! | [`view`] | looking at it beside a handler |
+//! | [`story`] | what else people want to know, at no cost |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -26,6 +27,7 @@ mod reserve;
 pub mod retention;
 pub mod scheduled;
 mod schema;
+pub mod story;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -39,6 +41,7 @@ pub use self::admit::Admitted;
 pub use self::changes::Change;
 pub use self::error::LedgerError;
 use self::reserve::Reserve;
+use self::story::Note;
 use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::time::Timestamp;
@@ -75,6 +78,8 @@ pub struct Ledger {
     path: PathBuf,
     connection: Connection,
     reserve: Reserve,
+    /// What waits to be told with the next commit.
+    notes: Vec<Note>,
 }
 
 impl Ledger {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::schema::{self, OPEN};
+use super::schema::{self, END, ENDED, OPEN};
 use super::{LedgerError, from_millis, parsed, to_millis};
 use crate::action::admission::State;
 use crate::action::name::ActionName;
@@ -60,7 +60,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct View {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The columns of an [`Entry`], in their order.
@@ -105,14 +105,9 @@ impl View {
     /// When they cannot be read.
     pub fn history(&self, wanted: Wanted) -> Result<Vec<Entry>, LedgerError> {
         let read = || {
-            let mut query = self.connection.prepare(&format!(
-                "SELECT {ENTRY} FROM action
-                 WHERE state NOT IN ('received', 'started') AND (NOT ?1 OR ret <> 0)
-                   AND coalesce(finished_at, reported_at) >= ?2
-                 ORDER BY coalesce(finished_at, reported_at) DESC, rowid DESC LIMIT ?3"
-            ))?;
+            let mut query = self.connection.prepare(&history(wanted.failed))?;
             let since = wanted.since.map_or(i64::MIN, to_millis);
-            let rows = query.query_map(params![wanted.failed, since, wanted.limit], entry)?;
+            let rows = query.query_map(params![since, wanted.limit], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|source| self.failed(source))
@@ -144,9 +139,15 @@ impl View {
             .map_err(|source| self.failed(source))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> LedgerError {
         LedgerError::Sqlite { path: self.path.clone(), source }
     }
+}
+
+/// The query of the history: it asks for what the indices hold, in their words.
+pub(super) fn history(failed: bool) -> String {
+    let failed = if failed { " AND ret <> 0" } else { "" };
+    format!("SELECT {ENTRY} FROM action WHERE {ENDED}{failed} AND {END} >= ?1 ORDER BY {END} DESC, rowid DESC LIMIT ?2")
 }
 
 /// Opens a ledger that is there and has this program's format.
