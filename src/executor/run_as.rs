@@ -74,7 +74,8 @@ impl Identity {
     /// What the environment of a command says of its user.
     pub(super) fn environment(&self) -> [(&'static OsStr, &OsStr); 3] {
         let name = OsStr::new(&self.name);
-        [("HOME", self.home.as_os_str()), ("USER", name), ("LOGNAME", name)].map(|(key, value)| (OsStr::new(key), value))
+        [("HOME", self.home.as_os_str()), ("USER", name), ("LOGNAME", name)]
+            .map(|(key, value)| (OsStr::new(key), value))
     }
 
     /// A command that becomes this user and then `program`, with the arguments that are added to it. Its standard input is

@@ -38,13 +38,13 @@ impl Handler<'_> {
         for record in started {
             let dir = RunDir::of(self.state, record.key);
             // The claim first: if it is free and there is no record then, there never will be.
-            let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
+            let claim = dir.claim(&self.boot_id).map_err(Error::run(dir.path()))?;
             // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
             // be back. A record that nothing was started may be an earlier try's.
             let same_boot = record.boot_id.as_ref().is_none_or(|boot_id| *boot_id == self.boot_id)
                 && matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
             let trace = if same_boot || claim == Claim::Held { claim.trace() } else { Trace::Nothing };
-            let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
+            let end = EndRecord::read(dir.path()).map_err(Error::run(dir.path()))?;
             let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
             let rebooted = booted && self.permit(&record).ends_boot(&record.row);
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
@@ -116,7 +116,7 @@ impl Handler<'_> {
     /// Removes run directories that belong to no action any more: a crash came between a result's acceptance and the
     /// removal of its run.
     fn sweep(&self) -> Result<(), Error> {
-        for (key, dir) in run::all(self.state).map_err(Error::Run)? {
+        for (key, dir) in run::all(self.state).map_err(Error::run(&self.state.join("runs")))? {
             if self.ledger.borrow().is_open(key)? {
                 continue;
             }

@@ -97,7 +97,8 @@ impl<'a> Handler<'a> {
     /// Attaches to a command that runs already.
     pub(super) fn attach(&self, record: &Record) -> Result<Running, Error> {
         let key = record.key;
-        let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        let dir = RunDir::of(self.state, key);
+        let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::run(dir.path()))?;
         about_action!(info, record, [], "{key} runs already: {}", self.in_words(record));
         Ok(running)
     }
@@ -177,7 +178,7 @@ impl<'a> Handler<'a> {
             }
             prepared => prepared,
         }
-        .map_err(Error::Run)
+        .map_err(Error::run(RunDir::of(self.state, key).path()))
     }
 
     /// What the policy says about an action.
@@ -219,7 +220,7 @@ impl<'a> Handler<'a> {
             std::future::pending().await
         };
         let end = tokio::select! {
-            end = running.end() => end.map_err(Error::Run)?,
+            end = running.end() => end.map_err(Error::run(RunDir::of(self.state, key).path()))?,
             () = self.stop.now() => {
                 about_action!(warn, record, [], "{key} goes on without its handler: {what}");
                 return Ok(Ran::Left);
@@ -334,7 +335,6 @@ impl<'a> Handler<'a> {
         }
     }
 }
-
 
 pub(super) fn without_output(ended: &Ended) -> Outcome {
     Outcome {

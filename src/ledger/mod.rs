@@ -112,7 +112,7 @@ impl Ledger {
             let rows = query.query_map([state.as_str()], record)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// Whether an action is known and not complete.
@@ -126,7 +126,7 @@ impl Ledger {
                 schema::OPEN
             ))
             .and_then(|mut query| query.exists(params![key.queue.as_str(), key.id.0, key.generation]))
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
     /// The result of an action, and the collector that it belongs to (empty: nobody knows); `None` where there is none
@@ -155,7 +155,7 @@ impl Ledger {
                     })
                     .optional()
             })
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
     /// Writes; if the disk is full, with the room of the reserve.
@@ -167,7 +167,7 @@ impl Ledger {
             Err(err) if error::wants_room(&err) && self.reserve.give_up() => write(&mut self.connection),
             written => written,
         };
-        written.map_err(|source| self.failed(source))
+        written.map_err(|error| self.failed(error))
     }
 
     /// Writes what need not survive a power cut. It still comes after all that was written before it, and before all
@@ -176,11 +176,11 @@ impl Ledger {
         let set = |connection: &Connection, synchronous| connection.pragma_update(None, "synchronous", synchronous);
         let written = set(&self.connection, "NORMAL").and_then(|()| write(&mut self.connection));
         let written = set(&self.connection, "FULL").and(written);
-        written.map_err(|source| self.failed(source))
+        written.map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::Sqlite { path: self.path.clone(), source }
+    fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), error }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::error::{Smell, smell, wants_room};
+use super::error::{Smell, said, smell, wants_room};
 use super::reserve::Reserve;
 use super::{Ledger, LedgerError, PATIENCE, schema, to_millis};
 use crate::action::time::Timestamp;
@@ -37,12 +37,12 @@ impl Ledger {
         let path = state.join(FILE);
         let reserve = Reserve::of(state);
         let opened = match connect(&path) {
-            Err(LedgerError::Sqlite { source, .. }) if wants_room(&source) && reserve.give_up() => connect(&path),
+            Err(LedgerError::Sqlite { error, .. }) if wants_room(&error) && reserve.give_up() => connect(&path),
             opened => opened,
         };
         let opened = match opened {
-            Err(LedgerError::Sqlite { source, .. }) if smell(&source) == Smell::Damage => {
-                set_aside(&path, now, &source.to_string())?;
+            Err(LedgerError::Sqlite { error, .. }) if smell(&error) == Smell::Damage => {
+                set_aside(&path, now, &said(&error))?;
                 connect(&path)
             }
             opened => opened,
@@ -52,7 +52,7 @@ impl Ledger {
             let runs = runs().map_err(|source| LedgerError::Create { path: path.clone(), source })?;
             let lost = !runs.is_empty() || has_predecessor(state);
             create(&mut connection, &runs, lost, now)
-                .map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+                .map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
             if lost {
                 tracing::warn!(
                     "{} begins with {} run directories of a ledger that was lost; what waited is not known any more, \
@@ -71,14 +71,14 @@ impl Ledger {
     /// # Errors
     /// When it cannot be set aside.
     pub fn retire_if_damaged(self, err: &LedgerError, now: Timestamp) -> Result<(), LedgerError> {
-        let LedgerError::Sqlite { source, .. } = err else { return Ok(()) };
-        let damage = match smell(source) {
+        let LedgerError::Sqlite { error, .. } = err else { return Ok(()) };
+        let damage = match smell(error) {
             Smell::None => return Ok(()),
-            Smell::Damage => source.to_string(),
+            Smell::Damage => said(error),
             Smell::Odd => match self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
                 Ok(answer) if answer == "ok" => return Ok(()),
                 Ok(answer) => answer,
-                Err(err) if smell(&err) == Smell::Damage => err.to_string(),
+                Err(err) if smell(&err) == Smell::Damage => said(&err),
                 Err(_) => return Ok(()),
             },
         };
@@ -90,7 +90,7 @@ impl Ledger {
 
 /// Opens the file, brings an older one up to date, and tells which format it had; 0: there is nothing in it yet.
 fn connect(path: &Path) -> Result<(Connection, i64), LedgerError> {
-    let failed = |source| LedgerError::Sqlite { path: path.to_owned(), source };
+    let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
     if length(path) == 0 && length(&beside(path, "-wal")) > 0 {
         // The log of a ledger that is gone must not be played into a new one.
         return Err(failed(unusable("it is gone, and its log is not")));
@@ -198,7 +198,7 @@ fn set_aside(path: &Path, now: Timestamp, damage: &str) -> Result<(), LedgerErro
 }
 
 /// Whether a collector was ever reached from the state directory of this ledger: then it was complete once.
-fn has_contact(path: &Path) -> bool {
+pub(super) fn has_contact(path: &Path) -> bool {
     let names = path.parent().and_then(|state| fs::read_dir(state).ok()).into_iter().flatten().flatten();
     names.map(|entry| entry.file_name()).any(|name| name.as_encoded_bytes().starts_with(b"contact-"))
 }

@@ -262,7 +262,7 @@ impl View {
     /// # Errors
     /// When they cannot be read.
     pub fn story(&self, key: ActionKey) -> Result<Story, LedgerError> {
-        story(&self.connection, key).map_err(|source| self.failed(source))
+        story(&self.connection, key).map_err(|error| self.failed(error))
     }
 
     /// The last attempt at a step that went wrong; its number says how many there were.
@@ -271,7 +271,7 @@ impl View {
     /// When it cannot be read.
     pub fn last_attempt(&self, key: ActionKey, step: Step) -> Result<Option<Attempt>, LedgerError> {
         let read = || Ok(attempts(&self.connection, key)?.into_iter().rfind(|attempt| attempt.step == step));
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 }
 

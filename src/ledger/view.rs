@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
+use super::open::has_contact;
 use super::schema::{self, END, ENDED, OPEN};
 use super::{LedgerError, from_millis, parsed, to_millis};
 use crate::action::admission::State;
@@ -81,7 +82,7 @@ impl View {
     /// # Errors
     /// When they cannot be read.
     pub fn called(&self, name: ActionName) -> Result<Vec<ActionKey>, LedgerError> {
-        called(&self.connection, name).map_err(|source| self.failed(source))
+        called(&self.connection, name).map_err(|error| self.failed(error))
     }
 
     /// The actions in `state`, one of those before the last, in the order in which they were received.
@@ -96,7 +97,7 @@ impl View {
             let rows = query.query_map([state.as_str()], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// The actions that have ended, newest first.
@@ -110,7 +111,7 @@ impl View {
             let rows = query.query_map(params![since, wanted.limit], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// One action.
@@ -118,7 +119,7 @@ impl View {
     /// # Errors
     /// When it cannot be read.
     pub fn entry(&self, key: ActionKey) -> Result<Option<Entry>, LedgerError> {
-        one(&self.connection, key).map_err(|source| self.failed(source))
+        one(&self.connection, key).map_err(|error| self.failed(error))
     }
 
     /// What an action printed, as it is reported: standard output and standard error. `None`: it has not ended, or that
@@ -136,11 +137,11 @@ impl View {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
-    pub(super) fn failed(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::Sqlite { path: self.path.clone(), source }
+    pub(super) fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), error }
     }
 }
 
@@ -155,7 +156,7 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
     let path = state.join("ledger.sqlite");
     let is_there = path.try_exists().map_err(|source| LedgerError::Look { path: path.clone(), source })?;
     if !is_there {
-        return Ok(None);
+        return if has_contact(&path) { Err(LedgerError::Gone { path }) } else { Ok(None) };
     }
     // SQLite would take an empty file for a new database, and delete a log beside it, which may be all there is.
     if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
@@ -170,7 +171,7 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         Ok((version, connection))
     };
-    let (found, connection) = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+    let (found, connection) = open().map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
     match found {
         0 => Ok(None), // a handler is about to make it
         schema::VERSION => Ok(Some((path, connection))),
