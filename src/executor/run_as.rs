@@ -195,8 +195,8 @@ mod tests {
         assert!(back(b"").is_ok());
         let errno = (Errno::EACCES as i32).to_le_bytes();
         let sent = |stage: u8| [&[stage][..], &errno].concat();
-        let code = |err: io::Error| err.raw_os_error();
-        assert!(matches!(back(&sent(EXEC)), Err(Failure::Exec(err)) if code(err) == Some(Errno::EACCES as i32)));
-        assert!(matches!(back(&sent(BECOME)), Err(Failure::Become(err)) if code(err) == Some(Errno::EACCES as i32)));
+        let code = |err: &io::Error| err.raw_os_error();
+        assert!(matches!(back(&sent(EXEC)), Err(Failure::Exec(err)) if code(&err) == Some(Errno::EACCES as i32)));
+        assert!(matches!(back(&sent(BECOME)), Err(Failure::Become(err)) if code(&err) == Some(Errno::EACCES as i32)));
     }
 }
