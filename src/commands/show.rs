@@ -46,7 +46,7 @@ pub fn run(global: &Global, options: &Show) -> Result<Exit, Error> {
     let shown = Shown {
         story: view.story(key)?,
         kept: [find(Stream::Stdout)?, find(Stream::Stderr)?].map(|kept| kept.map(|kept| kept.sizes())),
-        processes: (entry.state == State::Started).then(|| RunDir::of(&state, key).processes()).unwrap_or_default(),
+        processes: if entry.state == State::Started { RunDir::of(&state, key).processes() } else { (None, None) },
         output,
         entry,
         now: now(),

@@ -143,9 +143,10 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 fn user(text: &str) -> Result<String, String> {
     let is_name = |c: char| c.is_alphanumeric() || "._-@\\$+".contains(c);
     let plain = !text.is_empty() && text.len() <= 256 && text.chars().all(is_name) && !text.starts_with('-');
-    match plain && !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is not the name of a user")),
+    if plain && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not the name of a user"))
     }
 }
 

@@ -36,6 +36,15 @@ pub(super) struct Identity {
     home: OsString,
 }
 
+/// Why a user cannot be found.
+#[derive(Debug)]
+pub(super) enum NotFound {
+    /// There is no such user.
+    Unknown,
+    /// It cannot be known.
+    Unanswered(io::Error),
+}
+
 /// What a process could not do on its way to the command.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -49,26 +58,29 @@ pub(super) enum Failure {
 pub(super) struct Back(File);
 
 impl Identity {
-    /// Looks a user up. `None`: there is no such user. May take as long as the directory of users takes to answer, and may
-    /// leave descriptors open.
+    /// Looks a user up. May take as long as the directory of users takes to answer, and may leave descriptors open.
     ///
     /// # Errors
-    /// When it cannot be known.
-    pub(super) fn find(name: &str) -> io::Result<Option<Self>> {
+    /// When there is no such user, or it cannot be known.
+    pub(super) fn find(name: &str) -> Result<Self, NotFound> {
         let user = match User::from_name(name) {
             Ok(Some(user)) => user,
             // What getpwnam(3) says that some systems say.
-            Ok(None) | Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
+            Ok(None) | Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => {
+                return Err(NotFound::Unknown);
+            }
+            Err(errno) => return Err(NotFound::Unanswered(errno.into())),
         };
-        let groups = getgrouplist(&CString::new(name)?, user.gid)?;
-        Ok(Some(Self {
+        // A name with a NUL is nobody's.
+        let name = CString::new(name).map_err(|_| NotFound::Unknown)?;
+        let groups = getgrouplist(&name, user.gid).map_err(|errno| NotFound::Unanswered(errno.into()))?;
+        Ok(Self {
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             groups: groups.into_iter().map(Gid::as_raw).collect(),
             name: user.name,
             home: user.dir.into_os_string(),
-        }))
+        })
     }
 
     /// What the environment of a command says of its user.
@@ -104,13 +116,12 @@ impl Back {
         let mut told = Vec::new();
         let heard = self.0.read_to_end(&mut told);
         match (heard, told.split_first()) {
-            (Ok(0), _) => Ok(()),
+            (Ok(_), None) => Ok(()),
             (Ok(_), Some((&stage, errno))) => {
                 let errno = errno.try_into().map_or(0, i32::from_le_bytes);
                 let err = io::Error::from_raw_os_error(errno);
                 Err(if stage == EXEC { Failure::Exec(err) } else { Failure::Become(err) })
             }
-            (Ok(_), None) => Ok(()),
             (Err(err), _) => Err(Failure::Become(err)),
         }
     }
@@ -178,11 +189,11 @@ mod tests {
 
     #[test]
     fn a_user_has_all_its_groups_and_the_first_one_among_them() {
-        let root = Identity::find("root").unwrap().unwrap();
+        let root = Identity::find("root").unwrap();
         assert_eq!((root.uid, root.gid, root.name.as_str()), (0, 0, "root"));
         assert!(root.groups.contains(&0));
         assert!(root.environment().contains(&(OsStr::new("LOGNAME"), OsStr::new("root"))));
-        assert_eq!(Identity::find("no-such-user-here").unwrap(), None);
+        assert!(matches!(Identity::find("no-such-user-here"), Err(NotFound::Unknown)));
     }
 
     #[test]

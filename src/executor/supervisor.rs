@@ -41,7 +41,7 @@ use crate::action::usage::Usage;
 use crate::crash;
 use crate::executor::output::Output;
 use crate::executor::record::Record;
-use crate::executor::run_as::{Back, Failure, Identity};
+use crate::executor::run_as::{Back, Failure, Identity, NotFound};
 use crate::executor::tree::Tree;
 use crate::executor::{drain, inherited, remains, run};
 
@@ -103,7 +103,7 @@ fn supervise() -> io::Result<()> {
     crash::point("supervisor-begun");
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     // Before anything of ours is open: whoever knows the users may leave descriptors open.
-    let identity = spec.user.as_deref().map(|name| Identity::find(name)).transpose();
+    let identity = spec.user.as_deref().map(Identity::find).transpose();
     inherited::close_descriptors()?;
     umask(Mode::from_raw_mode(0o022));
     let mut claim = take_claim()?;
@@ -178,17 +178,18 @@ fn note_leader(claim: &mut File, child: &Child) {
 
 /// Who the command is to run as, if that can be known; else the record that says why it has not run. An unknown user is
 /// the action's result; a directory of users that does not answer is this machine's trouble.
-fn found(spec: &Spec, identity: io::Result<Option<Option<Identity>>>) -> Result<Option<Identity>, Box<Record>> {
+fn found(spec: &Spec, identity: Result<Option<Identity>, NotFound>) -> Result<Option<Identity>, Box<Record>> {
     let name = spec.user.as_deref().unwrap_or_default();
-    match identity {
-        Ok(None) => Ok(None),
-        Ok(Some(Some(identity))) => Ok(Some(identity)),
-        Ok(Some(None)) => {
-            let why = format!("its rule of the policy has it run as user {name:?}, whom this machine does not know");
-            Err(Box::new(without_output(Ended::Refused(why))))
-        }
-        Err(err) => Err(Box::new(not_yet_started(format!("cannot look user {name:?} up: {err}")))),
-    }
+    identity.map_err(|not_found| {
+        Box::new(match not_found {
+            NotFound::Unknown => {
+                let why =
+                    format!("its rule of the policy has it run as user {name:?}, whom this machine does not know");
+                without_output(Ended::Refused(why))
+            }
+            NotFound::Unanswered(err) => not_yet_started(format!("cannot look user {name:?} up: {err}")),
+        })
+    })
 }
 
 /// Starts the command; else the record that says why it has not run.

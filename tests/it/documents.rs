@@ -47,14 +47,20 @@ fn members(document: &Value, found: &mut BTreeSet<String>) {
                 members(value, found);
             }
         }
-        Value::Array(list) => list.iter().for_each(|value| members(value, found)),
+        Value::Array(list) => {
+            for value in list {
+                members(value, found);
+            }
+        }
         _ => {}
     }
 }
 
 fn seen(documents: &[Value]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    documents.iter().for_each(|document| members(document, &mut found));
+    for document in documents {
+        members(document, &mut found);
+    }
     found
 }
 
@@ -114,10 +120,11 @@ fn the_manual_lists_the_members_of_every_document(dialect: Dialect) {
     let rows = world.node.write("rows.json", r#"{"actions": [{"id": 1, "command": "%1 planned"}]}"#);
     same("plan", &[ask(&world, &format!("plan {}", rows.display()))], &documented("plan"));
     same("show-config", &[ask(&world, "show-config")], &documented("show-config"));
-    world.node.write("password", format!("{}\n", USER.1));
-    let register = format!("register --user {} --password-file {}", USER.0, world.node.path("password").display());
-    same("register", &[ask(&world, &register)], &documented("register"));
     drop(gate);
     world.run().exits(0);
     world.check_but(&Allowed { interrupted: true, ..Allowed::default() });
+    world.node.write("password", format!("{}\n", USER.1));
+    let register =
+        format!("register --force --user {} --password-file {}", USER.0, world.node.path("password").display());
+    same("register", &[ask(&world, &register)], &documented("register"));
 }
