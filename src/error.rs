@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::action::ActionKey;
@@ -107,9 +108,14 @@ pub enum Error {
     /// No agent is installed.
     #[error(transparent)]
     Agent(#[from] NoAgent),
-    /// A run directory cannot be used.
-    #[error("cannot use a run directory below the state directory")]
-    Run(#[source] io::Error),
+    /// A run directory, or what is below it, cannot be used.
+    #[error("cannot use the run directory {}", path.display())]
+    Run {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A command could not even be tried.
     #[error("cannot start a command")]
     Spawn(#[source] io::Error),
@@ -141,6 +147,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// What makes an error of one that came from this run directory.
+    pub fn run(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Run { path, source }
+    }
+
     /// The exit status that tells it.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -166,7 +178,7 @@ impl Error {
             | Self::NotKept(_)
             | Self::State(_)
             | Self::Agent(_)
-            | Self::Run(_)
+            | Self::Run { .. }
             | Self::Spawn(_)
             | Self::Input { .. }
             | Self::Print(_) => Exit::Unavailable,

@@ -11,7 +11,7 @@ use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
 use opensvc_actions::commands::{cancel, dequeue, history, pause, plan, register, resume, show, show_config, status};
 use opensvc_actions::error::{Error, Exit};
-use opensvc_actions::executor::{drain, supervisor};
+use opensvc_actions::executor::{drain, run_as, supervisor};
 use opensvc_actions::telemetry::{log, service};
 use opensvc_actions::wake::activation::Activation;
 
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         }
         Some(argument) if argument == drain::ARGUMENT => {
             return if drain::run() { Exit::Ok } else { Exit::Usage }.into();
+        }
+        Some(argument) if argument == run_as::ARGUMENT => {
+            return if run_as::run() { Exit::Ok } else { Exit::Unavailable }.into();
         }
         _ => {}
     }

@@ -16,6 +16,7 @@ pub mod retry;
 pub mod schedule;
 pub mod state;
 pub mod time;
+pub mod usage;
 pub mod words;
 
 use std::fmt;

@@ -70,6 +70,8 @@ pub struct Rule {
     pub timeout: Option<Option<Duration>>,
     /// Of an allow rule: bounds that a control group holds.
     pub group: GroupLimits,
+    /// Of an allow rule: the user that the command runs as; `None`: root.
+    pub user: Option<String>,
     /// Of an allow rule: words that choose another target may stand.
     pub retarget: bool,
     /// Of an allow rule: whether the end of this boot is what the action is for, other than what is built in.

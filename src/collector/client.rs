@@ -70,18 +70,19 @@ impl Collector {
         self.dialect.fetched(answer).map_err(|err| err.without(&self.secret))
     }
 
-    /// Says that we hold these rows, once. Where the collector does not want to know, nothing is sent.
+    /// Says that we hold these rows, once. Tells whether it did: where the collector counts what it sends as received,
+    /// nothing is to be said.
     ///
     /// # Errors
     /// As [`CollectorError`] says; the collector may or may not have heard it.
-    pub async fn acknowledge(&self, ids: &[ActionId]) -> Result<(), CollectorError> {
-        let Some(request) = self.dialect.acknowledge(ids) else { return Ok(()) };
+    pub async fn acknowledge(&self, ids: &[ActionId]) -> Result<bool, CollectorError> {
+        let Some(request) = self.dialect.acknowledge(ids) else { return Ok(false) };
         match self.accept(request).await {
             Err(CollectorError::UnknownMethod { .. }) => {
                 self.dialect.never_acknowledge();
-                Ok(())
+                Ok(false)
             }
-            answer => answer,
+            answer => answer.map(|()| true),
         }
     }
 

@@ -90,7 +90,7 @@ fn cancel(state: &Path, orders: &Orders, key: ActionKey) -> Result<Cancelled, Er
                 Ok(()) => told = true,
                 // The ledger will tell: its result is there and accepted.
                 Err(err) if err.kind() == ErrorKind::NotFound && !is_still(orders, key, State::Started)? => {}
-                Err(err) => return Err(Error::Run(err)),
+                Err(err) => return Err(Error::run(run.path())(err)),
             },
             // It may have ended of it, or by itself in the same moment.
             _ if told && entry.ret == Some(outcome.ret) => {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use crate::action::time::Timestamp;
 use crate::cli::{Global, History, Since};
-use crate::commands::text::{as_json, in_words, length, table, when};
+use crate::commands::text::{ago, as_json, in_words, length, table, when_on_screen};
 use crate::commands::{load, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::ledger::view::{Entry, View, Wanted};
@@ -29,16 +29,19 @@ pub fn run(global: &Global, options: &History) -> Result<Exit, Error> {
         if global.json {
             return entries.iter().try_for_each(|entry| writeln!(out, "{}", as_json(entry, &secret)));
         }
-        let mut rows = vec![["ENDED", "RESULT", "TOOK", "ACTION", "COMMAND"].map(str::to_owned)];
-        rows.extend(entries.iter().map(|entry| row(entry, &secret)));
+        let now = now();
+        let mut rows = vec![["ENDED", "AGO", "RESULT", "TOOK", "ACTION", "COMMAND"].map(str::to_owned)];
+        rows.extend(entries.iter().map(|entry| row(entry, &secret, now)));
         table(out, "", &rows)
     })
 }
 
-fn row(entry: &Entry, secret: &[String]) -> [String; 5] {
-    let ended = entry.finished_at.or(entry.reported_at).map_or_else(String::new, when);
+fn row(entry: &Entry, secret: &[String], now: Timestamp) -> [String; 6] {
+    let end = entry.finished_at.or(entry.reported_at);
+    let ended = end.map_or_else(String::new, when_on_screen);
+    let ago = end.map_or_else(String::new, |end| ago(end, now));
     let took = |ended: Timestamp| entry.started_at.map(|started| length(ended.since(started)));
     let took = entry.finished_at.and_then(took).unwrap_or_else(|| "-".to_owned());
     let result = entry.ret.map_or_else(|| "-".to_owned(), |ret| ret.to_string());
-    [ended, result, took, entry.key.to_string(), in_words(entry, secret)]
+    [ended, ago, result, took, entry.key.to_string(), in_words(entry, secret)]
 }

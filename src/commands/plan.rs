@@ -131,6 +131,7 @@ impl Planned<'_> {
             "memory_max": self.group.memory_max,
             "cpu_quota_percent": self.group.cpu_quota,
             "tasks_max": self.group.tasks_max,
+            "user": self.rule.filter(|_| runs).and_then(|rule| rule.user.as_ref()),
             "ends_boot": runs && self.ends_boot,
         })
     }
@@ -150,7 +151,8 @@ fn list(out: &mut impl Write, planned: &[Planned<'_>]) -> io::Result<()> {
             (Ok(argv), rule) => {
                 let by = rule.map_or_else(|| "the default".to_owned(), |rule| format!("{}: {rule}", rule.name()));
                 writeln!(out, "{id:width$}  {verdict:5}  {argv}")?;
-                writeln!(out, "{:width$}         by {}", "", printable(&by))?;
+                let user = rule.and_then(|rule| rule.user.as_ref()).map(|user| format!(", as {user}"));
+                writeln!(out, "{:width$}         by {}{}", "", printable(&by), user.unwrap_or_default())?;
             }
             (Err(why), _) => {
                 let service = one.service.as_ref().map(|service| format!("{service}: ")).unwrap_or_default();

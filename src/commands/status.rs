@@ -12,13 +12,15 @@ use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
-use crate::commands::text::{as_json, in_words, length, printable, table, when, when_and_ago};
+use crate::commands::text::{as_json, in_words, length, pairs, printable, table, when, when_and_ago};
 use crate::commands::{load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
 use crate::executor::boot;
 use crate::executor::run::RunDir;
+use crate::ledger::LedgerError;
 use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
+use crate::ledger::story::{Attempt, Step};
 use crate::ledger::view::{Entry, View};
 use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::holder;
@@ -33,9 +35,14 @@ const LISTED: usize = 10;
 pub fn run(global: &Global, options: &cli::Status) -> Result<Exit, Error> {
     require_root()?;
     let status = Status::look(global)?;
+    let gone = status.ledger_error.is_some();
     let old = options.max_age.is_some_and(|max_age| status.is_out_of_contact(max_age));
     let printed = print(|out| if global.json { status.document(out) } else { status.screen(out) })?;
-    Ok(if old { Exit::TempFail } else { printed })
+    Ok(match (gone, old) {
+        (true, _) => Exit::Unavailable,
+        (_, true) => Exit::TempFail,
+        _ => printed,
+    })
 }
 
 /// Everything that is shown.
@@ -46,15 +53,25 @@ struct Status {
     /// `None`: the settings cannot be used.
     schedule: Option<ScheduleStatus>,
     queues: Vec<QueueStatus>,
-    running: Vec<(Entry, Progress)>,
-    waiting: Vec<Entry>,
-    unreported: Vec<Entry>,
+    /// What the ledger knows; `None`: it is gone.
+    actions: Option<Actions>,
+    /// Why the ledger tells nothing.
+    ledger_error: Option<String>,
     /// Who else takes rows of this node's queues.
     dequeuers: Vec<Dequeuer>,
     /// Why the settings cannot be used.
     configuration_error: Option<String>,
     /// Options whose values are hidden.
     secret: Vec<String>,
+}
+
+/// What is not over yet.
+#[derive(Default)]
+struct Actions {
+    running: Vec<(Entry, Progress)>,
+    waiting: Vec<Entry>,
+    /// With each the last attempt to report it that went wrong.
+    unreported: Vec<(Entry, Option<Attempt>)>,
 }
 
 struct ScheduleStatus {
@@ -110,25 +127,19 @@ impl Status {
                 queues.push(QueueStatus { queue, collector, contact: contact.unwrap_or_default() });
             }
         }
-        let view = View::open(state)?;
-        let in_state = |wanted| view.as_ref().map(|view| view.in_state(wanted)).transpose();
-        let boot_id = boot::id().map_err(Error::Start)?;
-        let started = in_state(State::Started)?.unwrap_or_default().into_iter();
-        let running = started
-            .map(|entry| {
-                let progress = progress(state, &entry, &boot_id);
-                (entry, progress)
-            })
-            .collect();
+        let (actions, ledger_error) = match Actions::look(state) {
+            Ok(actions) => (Some(actions), None),
+            Err(err @ Error::Ledger(LedgerError::Gone { .. })) => (None, Some(err.report())),
+            Err(err) => return Err(err),
+        };
         Ok(Self {
             now,
             handler: holder::running(state),
             pause: Pause::in_force(state, now).map_err(Error::Pause)?,
             schedule,
             queues,
-            running,
-            waiting: in_state(State::Received)?.unwrap_or_default(),
-            unreported: in_state(State::Finished)?.unwrap_or_default(),
+            actions,
+            ledger_error,
             dequeuers: settings.as_ref().map_or_else(Vec::new, |settings| {
                 dequeuers::find(&paths, &settings.queues, settings.listener_port, &[])
             }),
@@ -147,17 +158,20 @@ impl Status {
     }
 
     fn document(&self, out: &mut impl Write) -> io::Result<()> {
-        let entries = |entries: &[Entry]| entries.iter().map(|entry| as_json(entry, &self.secret)).collect::<Vec<_>>();
         let queues: Vec<_> = self.queues.iter().map(|queue| queue.document(self.now)).collect();
-        let running: Vec<_> = self
-            .running
-            .iter()
-            .map(|(entry, progress)| {
-                let mut document = as_json(entry, &self.secret);
-                document["progress"] = json!(progress.as_str());
-                document
-            })
-            .collect();
+        let actions = self.actions.as_ref();
+        let running = |(entry, progress): &(Entry, Progress)| {
+            let mut document = as_json(entry, &self.secret);
+            document["progress"] = json!(progress.as_str());
+            document
+        };
+        let unreported = |(entry, last): &(Entry, Option<Attempt>)| {
+            let mut document = as_json(entry, &self.secret);
+            document["attempts"] = json!(last.as_ref().map_or(0, |last| last.number));
+            document["last_error"] = json!(last.as_ref().map(|last| &last.error));
+            document
+        };
+        let list = |list: &dyn Fn(&Actions) -> Vec<Value>| actions.map(list);
         let document = json!({
             "time": self.now.to_string(),
             "handler": self.handler,
@@ -166,9 +180,11 @@ impl Status {
             "configuration_error": self.configuration_error,
             "queues": queues,
             "dequeuers": self.dequeuers.iter().map(document).collect::<Vec<_>>(),
-            "running": running,
-            "waiting": entries(&self.waiting),
-            "unreported": entries(&self.unreported),
+            "ledger_error": self.ledger_error,
+            "running": list(&|actions| actions.running.iter().map(running).collect()),
+            "waiting": list(&|actions| actions.waiting.iter().map(|entry| as_json(entry, &self.secret)).collect()),
+            "unreported": list(&|actions| actions.unreported.iter().map(unreported).collect()),
+            "unreported_oldest_seconds": self.oldest_unreported().map(|age| age.as_secs()),
         });
         writeln!(out, "{document}")
     }
@@ -196,8 +212,12 @@ impl Status {
         if let Some(error) = &self.configuration_error {
             line("settings", format!("cannot be used: {error}"));
         }
-        table(out, "", &rows)?;
-        self.list(out, "running", &self.running, |(entry, progress)| {
+        if let Some(error) = &self.ledger_error {
+            line("ledger", error.clone());
+        }
+        pairs(out, &rows)?;
+        let Some(actions) = &self.actions else { return Ok(()) };
+        self.list(out, "running", &actions.running, "", |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
                 Progress::Running => format!("for {}", length(self.now.since(since))),
@@ -208,10 +228,41 @@ impl Status {
             (entry, text)
         })?;
         let since = |entry: &Entry| format!("for {}", length(self.now.since(entry.received_at)));
-        self.list(out, "waiting", &self.waiting, |entry| (entry, since(entry)))?;
-        self.list(out, "unreported", &self.unreported, |entry| {
-            (entry, entry.ret.map_or_else(String::new, |ret| format!("result {ret}")))
-        })
+        self.list(out, "waiting", &actions.waiting, "", |entry| (entry, since(entry)))?;
+        let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", length(age)));
+        self.list(out, "unreported", &actions.unreported, &oldest.unwrap_or_default(), |(entry, last)| {
+            let tries = last.as_ref().map(|last| format!(", tried {}", times(last.number)));
+            let result = entry.ret.map_or_else(String::new, |ret| format!("result {ret}"));
+            (entry, result + &tries.unwrap_or_default())
+        })?;
+        let last = actions.unreported.iter().filter_map(|(_, last)| last.as_ref()).max_by_key(|last| last.at);
+        let mut rows = Vec::new();
+        if let Some(Attempt { at, error, .. }) = last {
+            rows.push(
+                ["  failed", &format!("{}: {}", when_and_ago(*at, self.now), printable(error))].map(str::to_owned),
+            );
+        }
+        if !actions.unreported.is_empty() {
+            rows.push(["  next", &self.next_report()].map(str::to_owned));
+        }
+        pairs(out, &rows)
+    }
+
+    /// How long the oldest result has waited for its collector.
+    fn oldest_unreported(&self) -> Option<Duration> {
+        let ended =
+            self.actions.iter().flat_map(|actions| &actions.unreported).filter_map(|(entry, _)| entry.finished_at);
+        ended.min().map(|oldest| self.now.since(oldest))
+    }
+
+    /// What has results posted that no collector has accepted yet.
+    fn next_report(&self) -> String {
+        match self.handler {
+            Some(pid) => format!("posted by the handler at work (process {pid}), or by the next start"),
+            None => "posted by the next start: a notification, the timer (also out of its schedule), a boot, \
+                     or 'opensvc-actions report'"
+                .to_owned(),
+        }
     }
 
     fn list<'a, T>(
@@ -219,9 +270,10 @@ impl Status {
         out: &mut impl Write,
         what: &str,
         all: &'a [T],
+        remark: &str,
         describe: impl Fn(&'a T) -> (&'a Entry, String),
     ) -> io::Result<()> {
-        writeln!(out, "{what:<10}  {}", all.len())?;
+        writeln!(out, "{what:<10}  {}{remark}", all.len())?;
         let row = |one| {
             let (entry, text) = describe(one);
             [entry.key.to_string(), text, in_words(entry, &self.secret)]
@@ -233,6 +285,34 @@ impl Status {
             Some(more) => writeln!(out, "  and {more} more"),
         }
     }
+}
+
+impl Actions {
+    fn look(state: &Path) -> Result<Self, Error> {
+        let Some(view) = View::open(state)? else { return Ok(Self::default()) };
+        let boot_id = boot::id().map_err(Error::Start)?;
+        let with_progress = |entry: Entry| {
+            let progress = progress(state, &entry, &boot_id);
+            (entry, progress)
+        };
+        let with_attempt = |entry: Entry| {
+            let last = view.last_attempt(entry.key, Step::Report)?;
+            Ok((entry, last))
+        };
+        Ok(Self {
+            running: view.in_state(State::Started)?.into_iter().map(with_progress).collect(),
+            waiting: view.in_state(State::Received)?,
+            unreported: view
+                .in_state(State::Finished)?
+                .into_iter()
+                .map(with_attempt)
+                .collect::<Result<_, LedgerError>>()?,
+        })
+    }
+}
+
+fn times(number: u32) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
 impl ScheduleStatus {

@@ -1,7 +1,7 @@
 //! How things are written for people and in JSON, the same in every command.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,6 +19,32 @@ pub(super) fn when(time: Timestamp) -> String {
 /// A moment and how long ago it was.
 pub(super) fn when_and_ago(time: Timestamp, now: Timestamp) -> String {
     format!("{} ({} ago)", when(time), length(now.since(time)))
+}
+
+/// The same on a terminal, where room is dear: without the offset.
+pub(super) fn when_on_screen(time: Timestamp) -> String {
+    if width().is_some() { zone::local(time).civil.to_string() } else { when(time) }
+}
+
+/// How long ago a moment was, in its largest unit: `12 s`, `3 min`, `5 h`, `4 d`.
+pub(super) fn ago(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.since(time).as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A number of bytes for people: `0 bytes`, `12.3 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "three digits of it are shown")]
+pub(super) fn bytes(number: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.into_iter().find(|(_, unit)| number >= *unit) {
+        None => format!("{number} bytes"),
+        Some((name, unit)) => format!("{:.1} {name}", number as f64 / unit as f64),
+    }
 }
 
 /// A length of time in its two largest units: `1.234 s`, `3 min 20 s`, `2 h 5 min`, `4 d`.
@@ -87,8 +113,42 @@ pub(super) fn none_if_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Rows in columns: the last one is as long as it is.
+/// The columns of the terminal that standard output is; `None`: it is none, and nothing is cut.
+pub(super) fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let told = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+    // A serial line knows no size.
+    asked.or_else(told).filter(|columns| *columns > 0).map(|columns| columns.max(NARROWEST))
+}
+
+/// On anything narrower nothing can be read anyway.
+const NARROWEST: usize = 40;
+
+/// A line that fits: what is too much is cut, and it says so.
+fn cut(line: &str, width: Option<usize>) -> String {
+    match width {
+        Some(width) if line.chars().count() > width => {
+            line.chars().take(width.saturating_sub(1)).chain(Some('…')).collect()
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// Rows in columns. The last column is as long as it is, but on a terminal, where it is cut at the edge.
 pub(super) fn table<const N: usize>(out: &mut impl Write, indent: &str, rows: &[[String; N]]) -> io::Result<()> {
+    columns(out, indent, rows, width())
+}
+
+fn columns<const N: usize>(
+    out: &mut impl Write,
+    indent: &str,
+    rows: &[[String; N]],
+    screen: Option<usize>,
+) -> io::Result<()> {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -100,9 +160,51 @@ pub(super) fn table<const N: usize>(out: &mut impl Write, indent: &str, rows: &[
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(line, "{cell:width$}  "); // a string takes everything
         }
-        writeln!(out, "{}", line.trim_end())?;
+        writeln!(out, "{}", cut(line.trim_end(), screen))?;
     }
     Ok(())
+}
+
+/// Names and what they stand for. On a terminal, what is longer than a line goes on below itself.
+pub(super) fn pairs(out: &mut impl Write, rows: &[[String; 2]]) -> io::Result<()> {
+    wrapped(out, rows, width())
+}
+
+fn wrapped(out: &mut impl Write, rows: &[[String; 2]], screen: Option<usize>) -> io::Result<()> {
+    let names = rows.iter().map(|[name, _]| name.chars().count()).max().unwrap_or_default();
+    let room = screen.map_or(usize::MAX, |screen| screen.saturating_sub(names + 2).max(NARROWEST / 2));
+    for [name, text] in rows {
+        let mut name = name.as_str();
+        for line in lines(text, room) {
+            writeln!(out, "{}", format_args!("{name:names$}  {line}").to_string().trim_end())?;
+            name = "";
+        }
+    }
+    Ok(())
+}
+
+/// Text in lines of so many characters at most, broken at blanks where there are some. At least one line.
+fn lines(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0; // characters of the last line
+    for word in text.split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if used > 0 && used + length > room {
+            lines.push(String::new());
+            used = 0;
+        }
+        for c in word.chars() {
+            if used == room && c != ' ' {
+                lines.push(String::new());
+                used = 0;
+            }
+            if used < room {
+                lines.last_mut().unwrap_or(&mut String::new()).push(c);
+                used += 1;
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -123,6 +225,54 @@ mod tests {
         ] {
             assert_eq!(length(Duration::from_millis(millis)), expected);
         }
+    }
+
+    #[test]
+    fn one_unit_is_enough_for_how_long_ago() {
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        for (seconds, expected) in [(0, "0 s"), (59, "59 s"), (61, "1 min"), (7200, "2 h"), (190_000, "2 d")] {
+            assert_eq!(ago(at(0), at(seconds)), expected);
+        }
+        assert_eq!(ago(at(5), at(0)), "0 s", "a clock that was set back");
+    }
+
+    #[test]
+    fn bytes_have_a_unit_that_leaves_little_to_read() {
+        let shown = [0, 1023, 1024, 12_900_000, 3 << 30, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 bytes", "1023 bytes", "1.0 KiB", "12.3 MiB", "3.0 GiB", "16777216.0 TiB"]);
+    }
+
+    #[test]
+    fn only_on_a_terminal_the_last_column_is_cut() {
+        let rows = [["a", "ééééé"], ["bb", "c"]].map(|row| row.map(str::to_owned));
+        let shown = |screen| {
+            let mut out = Vec::new();
+            columns(&mut out, "", &rows, screen).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(None), "a   ééééé\nbb  c\n");
+        assert_eq!(shown(Some(9)), shown(None));
+        assert_eq!(shown(Some(7)), "a   éé…\nbb  c\n");
+    }
+
+    #[test]
+    fn only_on_a_terminal_long_values_go_on_below() {
+        let rows = [["name", "one two three"], ["x", ""]].map(|row| row.map(str::to_owned));
+        let shown = |screen| {
+            let mut out = Vec::new();
+            wrapped(&mut out, &rows, screen).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(None), "name  one two three\nx\n");
+        assert_eq!(lines("one two three", 8), ["one two ", "three"]);
+        assert_eq!(lines("onetwothree four", 4), ["onet", "woth", "ree ", "four"]);
+        let long = "word ".repeat(30);
+        let rows = [["name".to_owned(), long.trim_end().to_owned()]];
+        let mut out = Vec::new();
+        wrapped(&mut out, &rows, Some(40)).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.lines().all(|line| line.chars().count() <= 40) && out.lines().count() > 4, "{out}");
+        assert_eq!(out.split_whitespace().filter(|word| *word == "word").count(), 30);
     }
 
     #[test]

@@ -72,7 +72,6 @@ fn read_rule(
         let Place { file: path, line } = place;
         return Err(ConfigError::Value { path, line, key: "policy.rule.verdict".to_owned(), reason });
     };
-    table.unsupported(&["user"])?;
     let only_allowed = |item: &Item| match verdict.value {
         Verdict::Allow => Ok(()),
         Verdict::Deny => Err(item.error("only a rule whose verdict is \"allow\" can set this")),
@@ -87,6 +86,7 @@ fn read_rule(
         command: command.map(|command| command.value),
         timeout: None,
         group: GroupLimits::default(),
+        user: None,
         retarget: false,
         ends_boot: None,
     };
@@ -94,6 +94,7 @@ fn read_rule(
     rule.timeout = take("timeout")?.map(optional_time).transpose()?.map(|timeout| timeout.value);
     rule.retarget = take("retarget")?.map(Item::boolean).transpose()?.is_some_and(|retarget| retarget.value);
     rule.ends_boot = take("ends_boot")?.map(Item::boolean).transpose()?.map(|ends_boot| ends_boot.value);
+    rule.user = take("user")?.map(|item| item.read(user)).transpose()?.map(|user| user.value);
     let memory = take("memory_max")?
         .map(|item| item.read(|text| size::parse(text, &(LEAST_MEMORY..=MOST_MEMORY))))
         .transpose()?;
@@ -122,6 +123,7 @@ pub(super) fn show(rule: &Rule) -> String {
         memory_max.map(|bytes| format!("memory_max=\"{}\"", size::show(bytes))),
         cpu_quota.map(|percent| format!("cpu_quota=\"{percent}%\"")),
         tasks_max.map(|tasks| format!("tasks_max={tasks}")),
+        rule.user.as_ref().map(|user| format!("user=\"{user}\"")),
         rule.retarget.then(|| "retarget=true".to_owned()),
         rule.ends_boot.map(|ends_boot| format!("ends_boot={ends_boot}")),
     ];
@@ -133,6 +135,18 @@ fn verdict(text: &str) -> Result<Verdict, String> {
         "allow" => Ok(Verdict::Allow),
         "deny" => Ok(Verdict::Deny),
         other => Err(format!("{other:?} is neither \"allow\" nor \"deny\"")),
+    }
+}
+
+/// A name, not a number. Who that is, is looked up when a command starts: a user may be known only while a directory
+/// elsewhere answers.
+fn user(text: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_alphanumeric() || "._-@\\$+".contains(c);
+    let plain = !text.is_empty() && text.len() <= 256 && text.chars().all(is_name) && !text.starts_with('-');
+    if plain && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not the name of a user"))
     }
 }
 

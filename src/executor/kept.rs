@@ -201,6 +201,13 @@ impl Kept {
         Ok(None)
     }
 
+    /// The bytes that are kept, and the bytes that there were.
+    #[must_use]
+    pub const fn sizes(&self) -> (u64, u64) {
+        let Layout { capacity, kept, total } = self.layout;
+        (if kept < capacity { kept } else { capacity }, total)
+    }
+
     /// Hands it over in order, piece by piece; where bytes are missing, a line that says how many. What the command prints
     /// meanwhile may show in what is read of the ring.
     ///

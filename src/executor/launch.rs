@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a supervisor may take to hand its record over.
 const OFFER_WITHIN: Duration = Duration::from_secs(5);
 
-/// What bounds a command.
-#[derive(Clone, Copy, Debug)]
+/// What bounds a command, and whose rights it has.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// It is killed when it runs longer.
     pub timeout: Option<Duration>,
@@ -41,6 +41,8 @@ pub struct Limits {
     pub kept_output: u64,
     /// Bounds that only a control group can hold.
     pub group: GroupLimits,
+    /// The user that it runs as; `None`: root.
+    pub user: Option<String>,
 }
 
 /// A run whose claim is made and held here: the ledger may say "started" now.
@@ -88,6 +90,7 @@ impl Prepared {
             timeout: limits.timeout,
             kill_grace: limits.kill_grace,
             kept_output: limits.kept_output,
+            user: limits.user,
         };
         spec.write(self.dir.path())?;
         let job = Job {
@@ -99,13 +102,14 @@ impl Prepared {
         };
         let child = launcher.launch(job).await?;
         let unit = child.is_none().then(|| launcher::unit(self.key));
-        Ok(Running { dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
+        Ok(Running { key: self.key, dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
     }
 }
 
 /// A run that somebody supervises.
 #[derive(Debug)]
 pub struct Running {
+    key: ActionKey,
     dir: RunDir,
     socket: UnixListener,
     child: Option<Child>,
@@ -144,7 +148,14 @@ impl Running {
     /// When its directory cannot be used.
     pub fn attach(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
         let dir = RunDir::of(state, key);
-        Ok(Self { socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
+        Ok(Self { key, socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
+    }
+
+    /// Who its supervisor is where it is another one than the launcher was asked for: the service manager could not be reached.
+    #[must_use]
+    pub fn launched_otherwise(&self, launcher: &Launcher) -> Option<String> {
+        let is_child = self.child.is_some();
+        (is_child && launcher.supervisor_of(self.key) != launcher::DIRECT).then(|| launcher::DIRECT.to_owned())
     }
 
     /// Waits for the end. May be given up at any point: the run goes on.

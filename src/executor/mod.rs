@@ -14,5 +14,6 @@ mod proc;
 pub mod record;
 pub mod remains;
 pub mod run;
+pub mod run_as;
 pub mod supervisor;
 pub mod tree;

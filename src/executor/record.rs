@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::outcome::Ended;
 use crate::action::time::Timestamp;
-use crate::executor::tree::Usage;
+use crate::action::usage::Usage;
 
 /// The file's name in the run directory.
 pub const FILE: &str = "record";

@@ -142,6 +142,18 @@ impl RunDir {
         self.path.join(record::FILE).exists()
     }
 
+    /// The supervisor and the command that it has started, by their numbers, as far as the claim names them.
+    #[must_use]
+    pub fn processes(&self) -> (Option<u32>, Option<u32>) {
+        let mut claim = String::new();
+        // Two lines of numbers and a path.
+        let read = File::open(self.path.join(CLAIM)).and_then(|file| file.take(8192).read_to_string(&mut claim));
+        let Some((_, marked)) = claim.split_once("\nX").filter(|_| read.is_ok()) else { return (None, None) };
+        let number = |line: Option<&str>| line?.split_whitespace().next()?.parse().ok();
+        let mut lines = marked.lines();
+        (number(lines.next()), number(lines.next()))
+    }
+
     /// What the supervisor could not do, if it said so.
     #[must_use]
     pub fn error(&self) -> Option<String> {

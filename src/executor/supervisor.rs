@@ -6,7 +6,8 @@
 //!
 //! 1. it makes the claim its own, begins a session, and writes an `X` and its own number into the claim, in one piece: if
 //!    it is killed from here on, everything in its session is what it has left ([`super::remains`]);
-//! 2. it starts the command, with nothing that it got itself without having asked for it (`inherited.rs`);
+//! 2. it starts the command, with nothing that it got itself without having asked for it (`inherited.rs`), as the user
+//!    that a rule names ([`super::run_as`]);
 //! 3. it takes what the command prints, in constant memory, leaves what a report does not hold in files beside the claim
 //!    ([`super::kept`]), and enforces timeout and cancellation on everything that the command has started
 //!    ([`super::tree`]);
@@ -36,10 +37,12 @@ use signal_hook::consts::{SIGCHLD, SIGTERM};
 use crate::action::outcome::Ended;
 use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
+use crate::action::usage::Usage;
 use crate::crash;
 use crate::executor::output::Output;
 use crate::executor::record::Record;
-use crate::executor::tree::{Tree, Usage};
+use crate::executor::run_as::{Back, Failure, Identity, NotFound};
+use crate::executor::tree::Tree;
 use crate::executor::{drain, inherited, remains, run};
 
 use conclude::conclude;
@@ -66,6 +69,9 @@ pub struct Spec {
     pub kill_grace: Duration,
     /// How many bytes of each stream stay on this node.
     pub kept_output: u64,
+    /// The user that it runs as; `None`: root.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 impl Spec {
@@ -95,10 +101,12 @@ pub fn run() -> bool {
 /// An error before the `X` is in the claim means that the command never ran, and the free claim says so.
 fn supervise() -> io::Result<()> {
     crash::point("supervisor-begun");
+    let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
+    // Before anything of ours is open: whoever knows the users may leave descriptors open.
+    let identity = spec.user.as_deref().map(Identity::find).transpose();
     inherited::close_descriptors()?;
     umask(Mode::from_raw_mode(0o022));
     let mut claim = take_claim()?;
-    let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     inherited::heed_signals()?;
     let stop = readable_on(SIGTERM)?;
     let child_signal = readable_on(SIGCHLD)?;
@@ -109,14 +117,18 @@ fn supervise() -> io::Result<()> {
     if let Some(reason) = cancelled() {
         return conclude(&without_output(Ended::Cancelled(reason)), &stop);
     }
+    let identity = match found(&spec, identity) {
+        Ok(identity) => identity,
+        Err(record) => return conclude(&record, &stop),
+    };
     let mut tree = Tree::new()?;
     crash::point("supervisor-unmarked");
     claim.write_all(format!("X{}", remains::this_supervisor(tree.group())).as_bytes())?;
     crash::point("supervisor-marked");
     let started = Instant::now();
-    let mut child = match inherited::unspared(|| tree.start(&mut command(&spec))) {
+    let mut child = match inherited::unspared(|| start(&mut tree, &spec, identity.as_ref())) {
         Ok(child) => child,
-        Err(err) => return conclude(&not_started(&spec, &err), &stop),
+        Err(record) => return conclude(&record, &stop),
     };
     crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
@@ -164,25 +176,66 @@ fn note_leader(claim: &mut File, child: &Child) {
     }
 }
 
-/// The command, to be started with nothing but what is said here: descriptors, directory, environment, and a process group
-/// of its own.
-fn command(spec: &Spec) -> Command {
+/// Who the command is to run as, if that can be known; else the record that says why it has not run. An unknown user is
+/// the action's result; a directory of users that does not answer is this machine's trouble.
+fn found(spec: &Spec, identity: Result<Option<Identity>, NotFound>) -> Result<Option<Identity>, Box<Record>> {
+    let name = spec.user.as_deref().unwrap_or_default();
+    identity.map_err(|not_found| {
+        Box::new(match not_found {
+            NotFound::Unknown => {
+                let why =
+                    format!("its rule of the policy has it run as user {name:?}, whom this machine does not know");
+                without_output(Ended::Refused(why))
+            }
+            NotFound::Unanswered(err) => not_yet_started(format!("cannot look user {name:?} up: {err}")),
+        })
+    })
+}
+
+/// Starts the command; else the record that says why it has not run.
+fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Child, Box<Record>> {
+    let not_started = |err: &io::Error| Box::new(not_started(spec, err));
+    let (mut command, back) = match identity {
+        None => (Command::new(&spec.program), None),
+        Some(identity) => {
+            let (command, back) = identity.command(&spec.program).map_err(|err| not_started(&err))?;
+            (command, Some(back))
+        }
+    };
+    equip(&mut command, spec, identity);
+    let mut child = tree.start(&mut command).map_err(|err| not_started(&err))?;
+    drop(command); // and with it our copy of the way back
+    let Some(Err(failure)) = back.map(Back::began) else { return Ok(child) };
+    let _ = child.wait(); // it has nothing left to do
+    Err(match failure {
+        Failure::Exec(err) => not_started(&err),
+        Failure::Become(err) => {
+            let name = spec.user.as_deref().unwrap_or_default();
+            Box::new(not_yet_started(format!("cannot become user {name:?}: {err}")))
+        }
+    })
+}
+
+/// Sees to it that the command is started with nothing but what is said here: descriptors, directory, environment, and a
+/// process group of its own.
+fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) {
     use std::os::unix::ffi::OsStrExt as _;
     let environment = spec
         .environment
         .iter()
         .map(|(name, value)| (std::ffi::OsStr::from_bytes(name), std::ffi::OsStr::from_bytes(value)));
-    let mut command = Command::new(&spec.program);
     command
         .args(&spec.args)
         .env_clear()
         .envs(environment)
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command
+    match identity {
+        None => command.stdin(Stdio::null()),
+        Some(identity) => command.envs(identity.environment()),
+    };
 }
 
 /// A program that is not there or cannot be executed is the action's result. Any other failure is this machine's (no
@@ -194,14 +247,15 @@ fn not_started(spec: &Spec, err: &io::Error) -> Record {
         Some(Errno::ACCESS | Errno::NOEXEC | Errno::PERM | Errno::ISDIR | Errno::LOOP | Errno::TOOBIG) => {
             Ended::NotExecutable(what)
         }
-        _ => {
-            let mut record = without_output(Ended::NotExecutable(what.clone()));
-            record.ended = None;
-            record.not_started = Some(what);
-            return record;
-        }
+        _ => return not_yet_started(what),
     };
     without_output(ended)
+}
+
+/// The record of a command that could not be started, which says nothing about the action: it may be tried again.
+fn not_yet_started(why: String) -> Record {
+    let record = without_output(Ended::NotExecutable(String::new()));
+    Record { ended: None, not_started: Some(why), stderr: String::new(), ..record }
 }
 
 /// The record of a command that has not run.
@@ -222,7 +276,7 @@ fn cancelled() -> Option<Option<String>> {
 
 impl Record {
     fn of(seen: Seen, duration: Duration, stdout: Clamp, stderr: Clamp, usage: Option<Usage>) -> Self {
-        let reason = reason(&seen, usage.as_ref().and_then(|usage| usage.oom_kills).unwrap_or_default());
+        let reason = reason(&seen, usage.as_ref());
         Self {
             not_started: None,
             stdout: stdout.finish(None),
@@ -236,16 +290,14 @@ impl Record {
 }
 
 /// The line that ends the reported stderr: why the result is ours, and what of a command's end it cannot tell by itself.
-fn reason(seen: &Seen, oom_kills: u64) -> Option<String> {
+fn reason(seen: &Seen, usage: Option<&Usage>) -> Option<String> {
     let mut reason = seen.ended.reason();
     let mut add = |remark: &str| {
         let before = reason.take().map_or_else(|| "opensvc-actions: ".to_owned(), |reason| format!("{reason}; "));
         reason = Some(before + remark);
     };
-    match oom_kills {
-        0 => {}
-        1 => add("the kernel killed one of its processes for want of memory"),
-        many => add(&format!("the kernel killed {many} of its processes for want of memory")),
+    if let Some(remark) = usage.and_then(Usage::lack_of_memory) {
+        add(&remark);
     }
     if seen.survives {
         add("not all of its processes can be killed");
@@ -264,7 +316,9 @@ mod tests {
 
     #[test]
     fn a_lack_of_memory_and_survivors_are_said_beside_the_reason_or_alone() {
-        let said = |ended: Ended, survives: bool, kills: u64| reason(&Seen { ended, survives }, kills);
+        let said = |ended: Ended, survives: bool, kills: u64| {
+            reason(&Seen { ended, survives }, Some(&Usage { oom_kills: Some(kills), ..Usage::default() }))
+        };
         assert_eq!(said(Ended::Exited(1), false, 0), None);
         let one = "the kernel killed one of its processes for want of memory";
         assert_eq!(said(Ended::Exited(1), false, 1), Some(format!("opensvc-actions: {one}")));

@@ -10,6 +10,7 @@ use crate::crash;
 use crate::error::{Error, Exit};
 use crate::ledger::Change;
 use crate::ledger::contact::Contact;
+use crate::ledger::story::{Acknowledged, Note};
 use crate::telemetry::{log, service};
 
 impl Handler<'_> {
@@ -82,17 +83,39 @@ impl Handler<'_> {
         let collector = &self.collectors[index];
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
             // Not fatal: we hold them, and a row that is sent again is recognised.
-            if let Err(err) = self.persist(|| collector.acknowledge(&admitted.acknowledge)).await {
-                tracing::warn!(
-                    "the collector may not know that this node has its actions: {}",
-                    Error::from(err).report()
-                );
+            let told = self.persist(|| collector.acknowledge(&admitted.acknowledge)).await;
+            if let Err(err) = self.note_acknowledged(queue, &admitted.acknowledge, Acknowledged::AfterFetch, told) {
+                tracing::warn!("the collector may not know that this node has its actions: {err}");
             }
         }
         crash::point("acknowledged");
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())
+    }
+}
+
+impl Handler<'_> {
+    /// Notes for the story of these rows what became of an acknowledgement. The error, if there is one, with all its causes.
+    pub(super) fn note_acknowledged(
+        &self,
+        queue: Queue,
+        ids: &[ActionId],
+        how: Acknowledged,
+        told: Result<Option<bool>, CollectorError>,
+    ) -> Result<(), String> {
+        let how = match told {
+            Ok(None) => return Ok(()), // told to go
+            Ok(Some(true)) => how,
+            Ok(Some(false)) => Acknowledged::ByFetch,
+            Err(err) => {
+                let why = Error::from(err).report();
+                self.ledger.borrow_mut().note(Note::Unacknowledged(queue, ids.to_vec(), timestamp(), why.clone()));
+                return Err(why);
+            }
+        };
+        self.ledger.borrow_mut().note(Note::Acknowledged(queue, ids.to_vec(), timestamp(), how));
+        Ok(())
     }
 }
 

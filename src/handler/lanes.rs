@@ -12,14 +12,15 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::outbox::Outbox;
-use super::run::{Pending, Ran, note_not_started};
-use super::{Handler, Progress, now};
+use super::run::{Pending, Ran};
+use super::{Handler, Progress, now, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
 use crate::action::lanes::{Lane, Lanes};
 use crate::error::Error;
 use crate::executor::launch::Running;
 use crate::executor::launcher::NotLaunched;
+use crate::ledger::story::{Note, Step};
 use crate::ledger::{Change, Record};
 use crate::telemetry::service;
 
@@ -185,13 +186,14 @@ impl Handler<'_> {
                 Ok(running) => work.watches.push(self.watch(lane, record, running)),
                 Err(NotLaunched::GoingDown(why)) => {
                     tracing::info!("the machine goes down, and nothing more is started: {why}");
+                    self.note(Note::Failed(record.key, Step::Start, timestamp(), why));
                     work.lanes.ended(&lane);
                     work.pending.changes.push(Change::NotStarted(record.key));
                     progress.boot_ends = true;
                 }
                 Err(err) => {
                     work.lanes.ended(&lane);
-                    work.not_started(&record, err.to_string());
+                    self.not_started(&record, err.to_string(), work);
                 }
             }
         }
@@ -211,8 +213,15 @@ impl Handler<'_> {
                 work.pending.told.extend(told);
             }
             Ok(Ran::Left) => {}
-            Ok(Ran::NotStarted(reason)) => work.not_started(record, reason),
+            Ok(Ran::NotStarted(reason)) => self.not_started(record, reason, work),
             Err(err) => drop(work.failed.get_or_insert(err)),
+        }
+    }
+
+    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
+    fn not_started(&self, record: &Record, reason: String, work: &mut Work<'_>) {
+        if let Some(reason) = self.note_not_started(record, reason, &mut work.pending) {
+            work.failed.get_or_insert(Error::Spawn(std::io::Error::other(reason)));
         }
     }
 
@@ -228,15 +237,6 @@ impl Handler<'_> {
             0 => format!("running {what}"),
             waiting => format!("running {what} ({waiting} waiting)"),
         });
-    }
-}
-
-impl Work<'_> {
-    /// An action whose command could not be started waits for a better moment; after some tries that is its result.
-    fn not_started(&mut self, record: &Record, reason: String) {
-        if let Some(reason) = note_not_started(record, reason, &mut self.pending) {
-            self.failed.get_or_insert(Error::Spawn(std::io::Error::other(reason)));
-        }
     }
 }
 

@@ -265,7 +265,19 @@ impl Handler<'_> {
     }
 
     /// Repeats an exchange a few times while that can help. `None`: told to go before it began.
-    async fn persist<T, F>(&self, mut exchange: impl FnMut() -> F) -> Result<Option<T>, CollectorError>
+    async fn persist<T, F>(&self, exchange: impl FnMut() -> F) -> Result<Option<T>, CollectorError>
+    where
+        F: Future<Output = Result<T, CollectorError>>,
+    {
+        self.persist_and_tell(exchange, |_| {}).await
+    }
+
+    /// The same; each attempt that goes wrong is told.
+    async fn persist_and_tell<T, F>(
+        &self,
+        mut exchange: impl FnMut() -> F,
+        failed: impl Fn(&CollectorError),
+    ) -> Result<Option<T>, CollectorError>
     where
         F: Future<Output = Result<T, CollectorError>>,
     {
@@ -278,6 +290,7 @@ impl Handler<'_> {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(err) => err,
             };
+            failed(&err);
             let Some(delay) = delays.next().filter(|_| err.is_transient() && !self.stop.is_asked()) else {
                 return Err(err);
             };

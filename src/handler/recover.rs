@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::executor::launcher::Launcher;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
-use crate::handler::run::{outcome, said_finished, without_output};
+use crate::handler::run::{said_finished, without_output};
+use crate::ledger::story::{Note, Step};
 use crate::ledger::{Change, Ledger, Record};
 use crate::telemetry::log;
 
@@ -37,24 +38,28 @@ impl Handler<'_> {
         for record in started {
             let dir = RunDir::of(self.state, record.key);
             // The claim first: if it is free and there is no record then, there never will be.
-            let claim = dir.claim(&self.boot_id).map_err(Error::Run)?;
+            let claim = dir.claim(&self.boot_id).map_err(Error::run(dir.path()))?;
             // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
             // be back. A record that nothing was started may be an earlier try's.
             let same_boot = record.boot_id.as_ref().is_none_or(|boot_id| *boot_id == self.boot_id)
                 && matches!(claim, Claim::Held | Claim::Free { this_boot: true, .. });
             let trace = if same_boot || claim == Claim::Held { claim.trace() } else { Trace::Nothing };
-            let end = EndRecord::read(dir.path()).map_err(Error::Run)?;
+            let end = EndRecord::read(dir.path()).map_err(Error::run(dir.path()))?;
             let booted = record.boot_id.as_ref().is_some_and(|boot_id| *boot_id != self.boot_id);
             let rebooted = booted && self.permit(&record).ends_boot(&record.row);
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
                 let went_down = rebooted && end.ended.as_ref().is_some_and(Ended::is_told_to_end);
-                changes.push(recorded(&record, if went_down { with_the_machine(end) } else { end }));
+                changes.push(self.recorded(&record, if went_down { with_the_machine(end) } else { end }));
                 continue;
             }
             match trace.next() {
                 Next::Attach => {}
-                Next::StartAgain => changes.push(Change::NotStarted(record.key)),
+                Next::StartAgain => {
+                    let why = "its supervisor was gone before it began".to_owned();
+                    self.note(Note::Failed(record.key, Step::Start, timestamp(), dir.error().unwrap_or(why)));
+                    changes.push(Change::NotStarted(record.key));
+                }
                 next => {
                     if next == Next::KillAndGiveUp {
                         self.kill_what_is_left(record.key).await;
@@ -87,6 +92,17 @@ impl Handler<'_> {
         without_output(&Ended::Interrupted(why.to_owned()))
     }
 
+    /// What a record says.
+    fn recorded(&self, record: &Record, end: EndRecord) -> Change {
+        match self.outcome(record, end) {
+            Ok(outcome) => Change::Finished(record.key, outcome),
+            Err(why) => {
+                self.note(Note::Failed(record.key, Step::Start, timestamp(), why));
+                Change::NotStarted(record.key)
+            }
+        }
+    }
+
     /// Ends what a killed supervisor has left of its command.
     pub(super) async fn kill_what_is_left(&self, key: ActionKey) {
         if let Err(err) = Launcher::kill_unit(key).await {
@@ -100,7 +116,7 @@ impl Handler<'_> {
     /// Removes run directories that belong to no action any more: a crash came between a result's acceptance and the
     /// removal of its run.
     fn sweep(&self) -> Result<(), Error> {
-        for (key, dir) in run::all(self.state).map_err(Error::Run)? {
+        for (key, dir) in run::all(self.state).map_err(Error::run(&self.state.join("runs")))? {
             if self.ledger.borrow().is_open(key)? {
                 continue;
             }
@@ -112,14 +128,6 @@ impl Handler<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What a record says.
-fn recorded(record: &Record, end: EndRecord) -> Change {
-    match outcome(record, end) {
-        Ok(outcome) => Change::Finished(record.key, outcome),
-        Err(_) => Change::NotStarted(record.key),
     }
 }
 

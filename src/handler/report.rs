@@ -11,9 +11,10 @@ use crate::action::{ActionKey, Queue};
 use crate::collector::client::Collector;
 use crate::collector::{CollectorError, Report};
 use crate::crash;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, in_full};
 use crate::executor::kept;
 use crate::ledger::retention::Bounds;
+use crate::ledger::story::{Note, Step};
 use crate::ledger::{Change, LedgerError};
 use crate::telemetry::log;
 
@@ -86,7 +87,15 @@ impl Handler<'_> {
             // A full disk holds no result back: what cannot be recorded is posted once more later.
             recorded = recorded.and(self.commit_changes(&posted).map(drop));
         }
+        self.write_notes();
         recorded
+    }
+
+    /// Writes what people may want to know, where nothing else is written soon.
+    fn write_notes(&self) {
+        if let Err(err) = self.ledger.borrow_mut().write_notes() {
+            tracing::debug!("some of the story is lost: {err}");
+        }
     }
 
     /// Forgets what has been kept long enough. On a full disk that can wait.
@@ -244,23 +253,33 @@ impl Handler<'_> {
         refused: bool,
     ) -> Result<bool, CollectorError> {
         let reports = &call.reports;
+        let failed = |err: &CollectorError| self.note_failed_reports(&call.keys, err);
         let answer = if is_part && !self.stop.is_now() {
             match collector.report(reports).await {
                 Err(err) if !err.may_be_about_content() && !err.is_trouble() => {
-                    self.persist(|| collector.report(reports)).await
+                    failed(&err);
+                    self.persist_and_tell(|| collector.report(reports), failed).await
                 }
-                answer => answer.map(Some),
+                answer => answer.inspect_err(failed).map(Some),
             }
         } else {
-            self.persist(|| collector.report(reports)).await
+            self.persist_and_tell(|| collector.report(reports), failed).await
         };
         match (answer, &reports[..], &call.keys[..]) {
             (Err(err), [report], [key]) if err.is_about_content() || (refused && err.may_be_about_content()) => {
                 about_key!(warn, key, [], "{key}: {err}; reporting it without its output");
                 let reduced = [reduced(report, &err)];
-                Ok(self.persist(|| collector.report(&reduced)).await?.is_some())
+                Ok(self.persist_and_tell(|| collector.report(&reduced), failed).await?.is_some())
             }
             (answer, ..) => Ok(answer?.is_some()),
+        }
+    }
+
+    /// For the story of each of them.
+    fn note_failed_reports(&self, keys: &[ActionKey], err: &CollectorError) {
+        let (at, why) = (timestamp(), in_full(err));
+        for key in keys {
+            self.ledger.borrow_mut().note(Note::Failed(*key, Step::Report, at, why.clone()));
         }
     }
 }

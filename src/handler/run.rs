@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::outbox::Outbox;
+use super::report::OURS;
 use super::{Handler, svcname, timestamp};
 use crate::action::argv::Argv;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::policy::Permit;
 use crate::action::state::Next;
+use crate::action::usage::Usage;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
 use crate::crash;
@@ -22,6 +24,7 @@ use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::launcher::NotLaunched;
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
+use crate::ledger::story::{Acknowledged, Note, Step};
 use crate::ledger::{Change, Record};
 use crate::telemetry::log;
 
@@ -94,7 +97,8 @@ impl<'a> Handler<'a> {
     /// Attaches to a command that runs already.
     pub(super) fn attach(&self, record: &Record) -> Result<Running, Error> {
         let key = record.key;
-        let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::Run)?;
+        let dir = RunDir::of(self.state, key);
+        let running = Running::attach(self.state, key, &self.boot_id).map_err(Error::run(dir.path()))?;
         about_action!(info, record, [], "{key} runs already: {}", self.in_words(record));
         Ok(running)
     }
@@ -104,6 +108,7 @@ impl<'a> Handler<'a> {
         let key = record.key;
         self.acknowledge_at_start(record).await;
         let permit = self.permit(record);
+        self.note_permit(key, &permit);
         // The run directory may be that of an earlier try, which was cancelled when its command had not begun yet.
         let argv = if RunDir::of(self.state, key).is_cancelled() {
             Err(Ended::Cancelled(None))
@@ -122,12 +127,16 @@ impl<'a> Handler<'a> {
         crash::point("claimed");
         // From here on a crash can no longer prove that the command did not run, but by the claim.
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
+        if let Ok(launcher) = &self.launcher {
+            self.note(Note::Launched(key, launcher.supervisor_of(key)));
+        }
         let execution = &self.settings.execution;
         let limits = Limits {
             timeout: permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout),
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
             group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
+            user: permit.rule.and_then(|rule| rule.user.clone()),
         };
         Ok(Some(Start { prepared, argv, limits }))
     }
@@ -141,6 +150,9 @@ impl<'a> Handler<'a> {
         let Start { prepared, argv, limits } = start;
         let running = prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await?;
         crash::point("launched");
+        if let Some(other) = running.launched_otherwise(launcher) {
+            self.note(Note::Launched(key, other));
+        }
         Ok(running)
     }
 
@@ -166,12 +178,26 @@ impl<'a> Handler<'a> {
             }
             prepared => prepared,
         }
-        .map_err(Error::Run)
+        .map_err(Error::run(RunDir::of(self.state, key).path()))
     }
 
     /// What the policy says about an action.
     pub(super) fn permit(&self, record: &Record) -> Permit<'a> {
         self.settings.policy.judge(&record.row)
+    }
+
+    /// For the story of the action.
+    pub(super) fn note(&self, note: Note) {
+        self.ledger.borrow_mut().note(note);
+    }
+
+    fn note_permit(&self, key: ActionKey, permit: &Permit<'_>) {
+        if let Some(rule) = permit.rule {
+            self.note(Note::Decided(key, format!("{}: {rule}", rule.name())));
+            if let Some(user) = rule.user.clone().filter(|_| permit.command.is_ok()) {
+                self.note(Note::RunsAs(key, user));
+            }
+        }
     }
 
     fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
@@ -194,7 +220,7 @@ impl<'a> Handler<'a> {
             std::future::pending().await
         };
         let end = tokio::select! {
-            end = running.end() => end.map_err(Error::Run)?,
+            end = running.end() => end.map_err(Error::run(RunDir::of(self.state, key).path()))?,
             () = self.stop.now() => {
                 about_action!(warn, record, [], "{key} goes on without its handler: {what}");
                 return Ok(Ran::Left);
@@ -211,7 +237,7 @@ impl<'a> Handler<'a> {
                     about_action!(info, record, [], "{key} was ended, as it seems with the machine");
                     return Ok(Ran::Left);
                 }
-                ended(record, *record_of_end, told)
+                self.ended(record, *record_of_end, told)
             }
             End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());
@@ -224,14 +250,61 @@ impl<'a> Handler<'a> {
         })
     }
 
+    /// What a record says.
+    fn ended(&self, record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
+        match self.outcome(record, end) {
+            Ok(outcome) => Ran::Ended(outcome, told),
+            Err(not_started) => {
+                if let Some(told) = told {
+                    told.recorded();
+                }
+                Ran::NotStarted(not_started)
+            }
+        }
+    }
+
+    /// The result that a record tells, which is said; or why the command could not be started.
+    pub(super) fn outcome(&self, record: &Record, end: EndRecord) -> Result<Outcome, String> {
+        let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec, usage } = end;
+        let Some(ended) = ended else { return Err(not_started.unwrap_or_default()) };
+        let mut reason = ended.reason();
+        if let Some(remark) = usage.as_ref().and_then(Usage::lack_of_memory) {
+            reason = Some(reason.map_or_else(|| format!("{OURS}{remark}"), |reason| format!("{reason}; {remark}")));
+        }
+        said_finished(record, ended.ret(), reason.as_deref(), Duration::from_micros(duration_usec));
+        if let Some(usage) = usage {
+            self.note(Note::Used(record.key, usage));
+        }
+        Ok(Outcome { ret: ended.ret(), stdout, stderr, ended_at })
+    }
+
+    /// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
+    pub(super) fn note_not_started(
+        &self,
+        record: &Record,
+        reason: String,
+        pending: &mut Pending<'_>,
+    ) -> Option<String> {
+        let key = record.key;
+        self.note(Note::Failed(key, Step::Start, timestamp(), reason.clone()));
+        if record.tries + 1 < START_TRIES {
+            pending.changes.push(Change::NotStarted(key));
+            return Some(reason);
+        }
+        let ended = Ended::NotExecutable(reason);
+        said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
+        pending.changes.push(Change::Finished(key, without_output(&ended)));
+        None
+    }
+
     /// Under `ack = "started"`, tells the collector only now.
     async fn acknowledge_at_start(&self, record: &Record) {
         let with_settings = self.collectors.iter().zip(&self.settings.queues);
         for (collector, settings) in with_settings {
             if settings.queue == record.key.queue && settings.ack == Ack::Started {
                 let ids = [record.key.id];
-                if let Err(err) = self.persist(|| collector.acknowledge(&ids)).await {
-                    let err = Error::from(err).report();
+                let told = self.persist(|| collector.acknowledge(&ids)).await;
+                if let Err(err) = self.note_acknowledged(record.key.queue, &ids, Acknowledged::AtStart, told) {
                     about_action!(warn, record, [], "{}: the collector may not know that it starts: {err}", record.key);
                 }
             }
@@ -263,40 +336,6 @@ impl<'a> Handler<'a> {
     }
 }
 
-/// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
-pub(super) fn note_not_started(record: &Record, reason: String, pending: &mut Pending<'_>) -> Option<String> {
-    let key = record.key;
-    if record.tries + 1 < START_TRIES {
-        pending.changes.push(Change::NotStarted(key));
-        return Some(reason);
-    }
-    let ended = Ended::NotExecutable(reason);
-    said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-    pending.changes.push(Change::Finished(key, without_output(&ended)));
-    None
-}
-
-/// What a record says.
-fn ended(record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
-    match outcome(record, end) {
-        Ok(outcome) => Ran::Ended(outcome, told),
-        Err(not_started) => {
-            if let Some(told) = told {
-                told.recorded();
-            }
-            Ran::NotStarted(not_started)
-        }
-    }
-}
-
-/// The result that a record tells, which is said; or why the command could not be started.
-pub(super) fn outcome(record: &Record, end: EndRecord) -> Result<Outcome, String> {
-    let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec, .. } = end;
-    let Some(ended) = ended else { return Err(not_started.unwrap_or_default()) };
-    said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::from_micros(duration_usec));
-    Ok(Outcome { ret: ended.ret(), stdout, stderr, ended_at })
-}
-
 pub(super) fn without_output(ended: &Ended) -> Outcome {
     Outcome {
         ret: ended.ret(),
@@ -308,7 +347,7 @@ pub(super) fn without_output(ended: &Ended) -> Outcome {
 
 pub(super) fn said_finished(record: &Record, ret: i32, reason: Option<&str>, duration: Duration) {
     let key = record.key;
-    let how = reason.map(|reason| reason.replacen(super::report::OURS, ": ", 1)).unwrap_or_default();
+    let how = reason.map(|reason| reason.replacen(OURS, ": ", 1)).unwrap_or_default();
     about_action!(
         info,
         record,

@@ -2,6 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 
+use super::story::{self, Note};
 use super::{Ledger, LedgerError, to_millis};
 use crate::action::ActionKey;
 use crate::action::outcome::Outcome;
@@ -50,20 +51,23 @@ impl Ledger {
     /// Where nothing was changed but that results are complete, there is no sync at all: if a power cut takes that
     /// back, they are posted once more.
     ///
+    /// What was [noted](Self::note) is written with them.
+    ///
     /// # Errors
     /// When they cannot be written; none of them is recorded then.
     pub fn commit(&mut self, changes: &[Change]) -> Result<Vec<ActionKey>, LedgerError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
+        let notes = std::mem::take(&mut self.notes);
         if changes.iter().all(|change| change.completed().is_some()) {
-            return self.unsynced(|connection| commit(connection, changes));
+            return self.unsynced(|connection| commit(connection, changes, &notes));
         }
-        self.with_room(|connection| commit(connection, changes))
+        self.with_room(|connection| commit(connection, changes, &notes))
     }
 }
 
-fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<Vec<ActionKey>> {
+fn commit(connection: &mut Connection, changes: &[Change], notes: &[Note]) -> rusqlite::Result<Vec<ActionKey>> {
     let mut not_to_start = Vec::new();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for change in changes {
@@ -73,6 +77,7 @@ fn commit(connection: &mut Connection, changes: &[Change]) -> rusqlite::Result<V
             }
         }
     }
+    story::write(&transaction, notes)?;
     transaction.commit()?;
     Ok(not_to_start)
 }

@@ -58,13 +58,22 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
+    /// It was there once.
+    #[error(
+        "the ledger {} is gone: what this node knew is not known any more; the next run of the handler makes a new one",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite says no: damage, a full disk, a read-only file system.
-    #[error("cannot use the ledger {}", path.display())]
+    #[error("cannot use the ledger {}: {}", path.display(), said(error))]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
+        /// Why. Not a source in the chain: it would say the same once more in other words.
+        error: rusqlite::Error,
     },
 }
 
@@ -74,9 +83,20 @@ impl LedgerError {
     pub fn is_about_room(&self) -> bool {
         match self {
             Self::NoRoom { .. } => true,
-            Self::Sqlite { source, .. } => wants_room(source),
+            Self::Sqlite { error, .. } => wants_room(error),
             _ => false,
         }
+    }
+}
+
+/// What SQLite says, once, with its number where there is one: its words alone do not tell a failed read from a failed
+/// write.
+pub(super) fn said(err: &rusqlite::Error) -> String {
+    match err {
+        rusqlite::Error::SqliteFailure(code, Some(words)) if code.code != ErrorCode::Unknown => {
+            format!("{words} (SQLite error {})", code.extended_code)
+        }
+        err => err.to_string(),
     }
 }
 

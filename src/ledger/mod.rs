@@ -11,6 +11,7 @@
 //! | [`changes`] | the steps of an action's life |
 //! | [`retention`] | what is forgotten, and when |
 //! | [`view`] | looking at it beside a handler |
+//! | [`story`] | what else people want to know, at no cost |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -26,6 +27,7 @@ mod reserve;
 pub mod retention;
 pub mod scheduled;
 mod schema;
+pub mod story;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -39,6 +41,7 @@ pub use self::admit::Admitted;
 pub use self::changes::Change;
 pub use self::error::LedgerError;
 use self::reserve::Reserve;
+use self::story::Note;
 use crate::action::admission::State;
 use crate::action::outcome::Outcome;
 use crate::action::time::Timestamp;
@@ -75,6 +78,8 @@ pub struct Ledger {
     path: PathBuf,
     connection: Connection,
     reserve: Reserve,
+    /// What waits to be told with the next commit.
+    notes: Vec<Note>,
 }
 
 impl Ledger {
@@ -107,7 +112,7 @@ impl Ledger {
             let rows = query.query_map([state.as_str()], record)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// Whether an action is known and not complete.
@@ -121,7 +126,7 @@ impl Ledger {
                 schema::OPEN
             ))
             .and_then(|mut query| query.exists(params![key.queue.as_str(), key.id.0, key.generation]))
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
     /// The result of an action, and the collector that it belongs to (empty: nobody knows); `None` where there is none
@@ -150,7 +155,7 @@ impl Ledger {
                     })
                     .optional()
             })
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
     /// Writes; if the disk is full, with the room of the reserve.
@@ -162,7 +167,7 @@ impl Ledger {
             Err(err) if error::wants_room(&err) && self.reserve.give_up() => write(&mut self.connection),
             written => written,
         };
-        written.map_err(|source| self.failed(source))
+        written.map_err(|error| self.failed(error))
     }
 
     /// Writes what need not survive a power cut. It still comes after all that was written before it, and before all
@@ -171,11 +176,11 @@ impl Ledger {
         let set = |connection: &Connection, synchronous| connection.pragma_update(None, "synchronous", synchronous);
         let written = set(&self.connection, "NORMAL").and_then(|()| write(&mut self.connection));
         let written = set(&self.connection, "FULL").and(written);
-        written.map_err(|source| self.failed(source))
+        written.map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::Sqlite { path: self.path.clone(), source }
+    fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), error }
     }
 }
 

@@ -9,9 +9,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::error::{Smell, smell, wants_room};
+use super::error::{Smell, said, smell, wants_room};
 use super::reserve::Reserve;
 use super::{Ledger, LedgerError, PATIENCE, schema, to_millis};
 use crate::action::time::Timestamp;
@@ -37,22 +37,22 @@ impl Ledger {
         let path = state.join(FILE);
         let reserve = Reserve::of(state);
         let opened = match connect(&path) {
-            Err(LedgerError::Sqlite { source, .. }) if wants_room(&source) && reserve.give_up() => connect(&path),
+            Err(LedgerError::Sqlite { error, .. }) if wants_room(&error) && reserve.give_up() => connect(&path),
             opened => opened,
         };
         let opened = match opened {
-            Err(LedgerError::Sqlite { source, .. }) if smell(&source) == Smell::Damage => {
-                set_aside(&path, now, &source.to_string())?;
+            Err(LedgerError::Sqlite { error, .. }) if smell(&error) == Smell::Damage => {
+                set_aside(&path, now, &said(&error))?;
                 connect(&path)
             }
             opened => opened,
         };
-        let (mut connection, is_new) = opened?;
-        if is_new {
+        let (mut connection, found) = opened?;
+        if found == 0 {
             let runs = runs().map_err(|source| LedgerError::Create { path: path.clone(), source })?;
             let lost = !runs.is_empty() || has_predecessor(state);
             create(&mut connection, &runs, lost, now)
-                .map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+                .map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
             if lost {
                 tracing::warn!(
                     "{} begins with {} run directories of a ledger that was lost; what waited is not known any more, \
@@ -62,7 +62,7 @@ impl Ledger {
                 );
             }
         }
-        Ok(Self { path, connection, reserve })
+        Ok(Self { path, connection, reserve, notes: Vec::new() })
     }
 
     /// After an error: finds out whether this ledger is damaged, and if so, sets it aside, so that the next handler
@@ -71,14 +71,14 @@ impl Ledger {
     /// # Errors
     /// When it cannot be set aside.
     pub fn retire_if_damaged(self, err: &LedgerError, now: Timestamp) -> Result<(), LedgerError> {
-        let LedgerError::Sqlite { source, .. } = err else { return Ok(()) };
-        let damage = match smell(source) {
+        let LedgerError::Sqlite { error, .. } = err else { return Ok(()) };
+        let damage = match smell(error) {
             Smell::None => return Ok(()),
-            Smell::Damage => source.to_string(),
+            Smell::Damage => said(error),
             Smell::Odd => match self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
                 Ok(answer) if answer == "ok" => return Ok(()),
                 Ok(answer) => answer,
-                Err(err) if smell(&err) == Smell::Damage => err.to_string(),
+                Err(err) if smell(&err) == Smell::Damage => said(&err),
                 Err(_) => return Ok(()),
             },
         };
@@ -88,9 +88,9 @@ impl Ledger {
     }
 }
 
-/// Opens the file, and tells whether there is nothing in it yet.
-fn connect(path: &Path) -> Result<(Connection, bool), LedgerError> {
-    let failed = |source| LedgerError::Sqlite { path: path.to_owned(), source };
+/// Opens the file, brings an older one up to date, and tells which format it had; 0: there is nothing in it yet.
+fn connect(path: &Path) -> Result<(Connection, i64), LedgerError> {
+    let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
     if length(path) == 0 && length(&beside(path, "-wal")) > 0 {
         // The log of a ledger that is gone must not be played into a new one.
         return Err(failed(unusable("it is gone, and its log is not")));
@@ -104,7 +104,7 @@ fn connect(path: &Path) -> Result<(Connection, bool), LedgerError> {
         .mode(0o600)
         .open(path)
         .map_err(|source| LedgerError::Create { path: path.to_owned(), source })?;
-    let connection = Connection::open(path).map_err(failed)?;
+    let mut connection = Connection::open(path).map_err(failed)?;
     // People may read and cancel beside us: wait for them a little rather than fail.
     connection.busy_timeout(PATIENCE).map_err(failed)?;
     // A process that ends need not copy the log into the database: that would be two more syncs for each wake-up.
@@ -127,7 +127,25 @@ fn connect(path: &Path) -> Result<(Connection, bool), LedgerError> {
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    Ok((connection, found == 0))
+    if (1..schema::VERSION).contains(&found) {
+        upgrade(&mut connection, found).map_err(failed)?;
+        tracing::info!("{} is brought from format {found} to {}", path.display(), schema::VERSION);
+    }
+    Ok((connection, found))
+}
+
+/// Brings an older format up to date, all of it or nothing.
+fn upgrade(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    make(&transaction, found)?;
+    transaction.commit()
+}
+
+/// Makes the format, from an earlier one or from nothing (0).
+fn make(transaction: &Transaction<'_>, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found).unwrap_or_default();
+    schema::STEPS.iter().skip(done).try_for_each(|step| transaction.execute_batch(step))?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)
 }
 
 fn unusable(why: &str) -> rusqlite::Error {
@@ -142,7 +160,7 @@ fn length(path: &Path) -> u64 {
 /// run directory tells the rest.
 fn create(connection: &mut Connection, runs: &[ActionKey], lost: bool, now: Timestamp) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(schema::CREATE)?;
+    make(&transaction, 0)?;
     for key in runs {
         transaction.execute(
             "INSERT INTO action
@@ -180,7 +198,7 @@ fn set_aside(path: &Path, now: Timestamp, damage: &str) -> Result<(), LedgerErro
 }
 
 /// Whether a collector was ever reached from the state directory of this ledger: then it was complete once.
-fn has_contact(path: &Path) -> bool {
+pub(super) fn has_contact(path: &Path) -> bool {
     let names = path.parent().and_then(|state| fs::read_dir(state).ok()).into_iter().flatten().flatten();
     names.map(|entry| entry.file_name()).any(|name| name.as_encoded_bytes().starts_with(b"contact-"))
 }

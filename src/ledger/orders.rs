@@ -36,7 +36,7 @@ impl Orders {
     /// # Errors
     /// When they cannot be read.
     pub fn called(&self, name: ActionName) -> Result<Vec<ActionKey>, LedgerError> {
-        view::called(&self.connection, name).map_err(|source| self.failed(source))
+        view::called(&self.connection, name).map_err(|error| self.failed(error))
     }
 
     /// One action as it stands now.
@@ -44,7 +44,7 @@ impl Orders {
     /// # Errors
     /// When it cannot be read.
     pub fn entry(&self, key: ActionKey) -> Result<Option<Entry>, LedgerError> {
-        view::one(&self.connection, key).map_err(|source| self.failed(source))
+        view::one(&self.connection, key).map_err(|error| self.failed(error))
     }
 
     /// Gives an action that still waits its result instead of a run; durable when this returns. Tells whether it still
@@ -66,10 +66,10 @@ impl Orders {
                 outcome.stderr,
             ],
         );
-        changed.map(|changed| changed > 0).map_err(|source| self.failed(source))
+        changed.map(|changed| changed > 0).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::Sqlite { path: self.path.clone(), source }
+    fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), error }
     }
 }

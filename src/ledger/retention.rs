@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Ledger, LedgerError, parsed, schema, to_millis};
+use super::{Ledger, LedgerError, parsed, schema, story, to_millis};
 use crate::action::admission::{Evidence, Fingerprint};
 use crate::action::time::Timestamp;
 use crate::action::{ActionId, ActionKey};
@@ -113,6 +113,7 @@ fn forget_actions(connection: &mut Connection, before: i64, bounds: Bounds) -> r
                 )?
                 .execute(params![queue.as_str(), id.0, generation, what, queued_at])?;
         }
+        story::forget(&transaction, action.key)?;
         transaction.prepare_cached("DELETE FROM action WHERE rowid = ?1")?.execute([action.rowid])?;
     }
     transaction

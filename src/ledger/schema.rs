@@ -1,7 +1,11 @@
 //! The ledger's format.
 
-/// The version of the format below, kept in the database's `user_version`.
-pub(super) const VERSION: i64 = 1;
+/// The version of the format, kept in the database's `user_version`: how many of [`STEPS`] it takes.
+pub(super) const VERSION: i64 = 2;
+
+/// What makes the format of nothing, and each version of the one before it. A new ledger goes the whole way, so that it
+/// cannot differ from one that was brought up to date.
+pub(super) const STEPS: [&str; 2] = [FIRST, STORY];
 
 /// The states of what is not complete, word for word as the index below has them: SQLite uses it for no other wording.
 pub(super) const OPEN: &str = "state IN ('received', 'started', 'finished')";
@@ -17,7 +21,7 @@ pub(super) const OPEN: &str = "state IN ('received', 'started', 'finished')";
 ///
 /// A tombstone is what remains of the newest generation of a row when its history is over. `lost` says when a queue's
 /// earlier actions were forgotten with a damaged ledger.
-pub(super) const CREATE: &str = "
+const FIRST: &str = "
 CREATE TABLE action (
     queue         TEXT    NOT NULL,
     id            INTEGER NOT NULL,
@@ -56,5 +60,42 @@ CREATE TABLE lost (
     queue TEXT    NOT NULL PRIMARY KEY,
     at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+";
+
+/// What `history` asks for, word for word as the indices below have it.
+pub(super) const ENDED: &str = "state NOT IN ('received', 'started')";
+/// When an action ended: one that never ran ended when it was completed.
+pub(super) const END: &str = "coalesce(finished_at, reported_at)";
+
+/// What people want to know beside what has to be known, see [`super::story`]: how a collector came to know that we hold
+/// a row, the rule of the policy that decided, the user that the command runs as, how its supervisor was started, and
+/// what the command has used (processor time in microseconds; `of_group` as
+/// [`Usage`](crate::action::usage::Usage) has it). An attempt is one that went wrong: of each step the first and the last
+/// few, numbered from 1.
+const STORY: &str = "
+ALTER TABLE action ADD COLUMN acknowledged_at INTEGER;
+ALTER TABLE action ADD COLUMN acknowledged_by TEXT;
+ALTER TABLE action ADD COLUMN rule            TEXT;
+ALTER TABLE action ADD COLUMN runs_as         TEXT;
+ALTER TABLE action ADD COLUMN launcher        TEXT;
+ALTER TABLE action ADD COLUMN of_group        INTEGER;
+ALTER TABLE action ADD COLUMN user_usec       INTEGER;
+ALTER TABLE action ADD COLUMN system_usec     INTEGER;
+ALTER TABLE action ADD COLUMN memory_peak     INTEGER;
+ALTER TABLE action ADD COLUMN read_bytes      INTEGER;
+ALTER TABLE action ADD COLUMN written_bytes   INTEGER;
+ALTER TABLE action ADD COLUMN oom_kills       INTEGER;
+CREATE INDEX action_end ON action (coalesce(finished_at, reported_at)) WHERE state NOT IN ('received', 'started');
+CREATE INDEX action_failed ON action (coalesce(finished_at, reported_at))
+    WHERE state NOT IN ('received', 'started') AND ret <> 0;
+CREATE TABLE attempt (
+    queue      TEXT    NOT NULL,
+    id         INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    step       TEXT    NOT NULL CHECK (step IN ('acknowledge', 'start', 'report')),
+    number     INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    error      TEXT    NOT NULL,
+    PRIMARY KEY (queue, id, generation, step, number)
+) STRICT, WITHOUT ROWID;
 ";

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
-use super::schema::{self, OPEN};
+use super::open::has_contact;
+use super::schema::{self, END, ENDED, OPEN};
 use super::{LedgerError, from_millis, parsed, to_millis};
 use crate::action::admission::State;
 use crate::action::name::ActionName;
@@ -60,7 +61,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct View {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The columns of an [`Entry`], in their order.
@@ -81,7 +82,7 @@ impl View {
     /// # Errors
     /// When they cannot be read.
     pub fn called(&self, name: ActionName) -> Result<Vec<ActionKey>, LedgerError> {
-        called(&self.connection, name).map_err(|source| self.failed(source))
+        called(&self.connection, name).map_err(|error| self.failed(error))
     }
 
     /// The actions in `state`, one of those before the last, in the order in which they were received.
@@ -96,7 +97,7 @@ impl View {
             let rows = query.query_map([state.as_str()], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// The actions that have ended, newest first.
@@ -105,17 +106,12 @@ impl View {
     /// When they cannot be read.
     pub fn history(&self, wanted: Wanted) -> Result<Vec<Entry>, LedgerError> {
         let read = || {
-            let mut query = self.connection.prepare(&format!(
-                "SELECT {ENTRY} FROM action
-                 WHERE state NOT IN ('received', 'started') AND (NOT ?1 OR ret <> 0)
-                   AND coalesce(finished_at, reported_at) >= ?2
-                 ORDER BY coalesce(finished_at, reported_at) DESC, rowid DESC LIMIT ?3"
-            ))?;
+            let mut query = self.connection.prepare(&history(wanted.failed))?;
             let since = wanted.since.map_or(i64::MIN, to_millis);
-            let rows = query.query_map(params![wanted.failed, since, wanted.limit], entry)?;
+            let rows = query.query_map(params![since, wanted.limit], entry)?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|error| self.failed(error))
     }
 
     /// One action.
@@ -123,7 +119,7 @@ impl View {
     /// # Errors
     /// When it cannot be read.
     pub fn entry(&self, key: ActionKey) -> Result<Option<Entry>, LedgerError> {
-        one(&self.connection, key).map_err(|source| self.failed(source))
+        one(&self.connection, key).map_err(|error| self.failed(error))
     }
 
     /// What an action printed, as it is reported: standard output and standard error. `None`: it has not ended, or that
@@ -141,12 +137,18 @@ impl View {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()
-            .map_err(|source| self.failed(source))
+            .map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::Sqlite { path: self.path.clone(), source }
+    pub(super) fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Sqlite { path: self.path.clone(), error }
     }
+}
+
+/// The query of the history: it asks for what the indices hold, in their words.
+pub(super) fn history(failed: bool) -> String {
+    let failed = if failed { " AND ret <> 0" } else { "" };
+    format!("SELECT {ENTRY} FROM action WHERE {ENDED}{failed} AND {END} >= ?1 ORDER BY {END} DESC, rowid DESC LIMIT ?2")
 }
 
 /// Opens a ledger that is there and has this program's format.
@@ -154,7 +156,7 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
     let path = state.join("ledger.sqlite");
     let is_there = path.try_exists().map_err(|source| LedgerError::Look { path: path.clone(), source })?;
     if !is_there {
-        return Ok(None);
+        return if has_contact(&path) { Err(LedgerError::Gone { path }) } else { Ok(None) };
     }
     // SQLite would take an empty file for a new database, and delete a log beside it, which may be all there is.
     if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
@@ -169,7 +171,7 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         Ok((version, connection))
     };
-    let (found, connection) = open().map_err(|source| LedgerError::Sqlite { path: path.clone(), source })?;
+    let (found, connection) = open().map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
     match found {
         0 => Ok(None), // a handler is about to make it
         schema::VERSION => Ok(Some((path, connection))),

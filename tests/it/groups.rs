@@ -12,11 +12,11 @@ use crate::support::{Dialect, both};
 use crate::trees::{FAR, GONE_WITHIN, cancel, ours, parent_of};
 
 /// A control group that only this test has, as a unit would have. Removed with its value.
-struct UnitGroup(std::path::PathBuf);
+pub(crate) struct UnitGroup(std::path::PathBuf);
 
 impl UnitGroup {
     /// `None`, and said loudly, where this machine has no control groups of version 2 that may be written.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
         let mount = mounts
             .into_iter()
@@ -32,12 +32,12 @@ impl UnitGroup {
     }
 
     /// A shell that becomes what follows, in this group.
-    fn within(&self) -> Vec<std::path::PathBuf> {
+    pub(crate) fn within(&self) -> Vec<std::path::PathBuf> {
         let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", self.0.display());
         ["sh", "-c", &enter, "sh"].map(Into::into).to_vec()
     }
 
-    fn members(&self, name: &str) -> String {
+    pub(crate) fn members(&self, name: &str) -> String {
         fs::read_to_string(self.0.join(name).join("cgroup.procs")).unwrap_or_default()
     }
 }

@@ -200,7 +200,7 @@ fn a_newer_ledger_is_69_and_not_touched(dialect: Dialect) {
     world.run().exits(69).says("has format 7").says("upgrade it");
     assert!(fs::read(&ledger).unwrap() == before, "it was changed");
     assert!(matches!(world.collector.row(id).status, 'W' | 'N'));
-    change(&world, "PRAGMA user_version = 1");
+    change(&world, "PRAGMA user_version = 2");
     world.run().exits(0);
     assert_eq!(world.result(id).1, "done\n");
 }
@@ -252,7 +252,7 @@ fn an_older_program_changes_no_byte_of_newer_state(dialect: Dialect) {
         assert!(after[&path] == content, "{} was changed", path.display());
     }
     // The later one goes on where it was.
-    change(&world, "PRAGMA user_version = 1");
+    change(&world, "PRAGMA user_version = 2");
     gate.open();
     world.run().exits(0);
     assert_eq!(world.result(id).1, "done\n");

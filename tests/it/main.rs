@@ -9,9 +9,11 @@
 mod support;
 
 mod dequeuers;
+mod documents;
 mod environment;
 mod exits;
 mod groups;
+mod history;
 mod interruptions;
 mod kept;
 mod ledger;
@@ -26,10 +28,12 @@ mod proxy;
 mod queues;
 mod register;
 mod rows;
+mod runas;
 mod scenarios;
 mod schedule;
 
 mod settings;
+mod story;
 mod test_collector;
 mod tls;
 mod trees;

@@ -286,7 +286,7 @@ fn show_tells_the_whole_story(dialect: Dialect) {
     assert_eq!(ask(&world.node, &format!("show {id} --stdout")).exits(0).stdout, "out\n");
     assert_eq!(ask(&world.node, &format!("show --stderr {id}")).exits(0).stdout, "why\n");
     let text = ask(&world.node, &format!("show {id}")).exits(0).stdout.clone();
-    for words in ["svc1", "--password seen", "reported", "standard output, 4 bytes:\nout\n", "result      3"] {
+    for words in ["svc1", "--password seen", "reported", "standard output, 4 bytes:\nout\n", "result        3"] {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
     }
     let killed = document(&world.node, &format!("show {running}"));

@@ -78,7 +78,7 @@ fn each_action_gets_its_verdict_the_rule_and_the_words() {
             "rule": { "file": file, "number": 1, "line": 5, "text": "allow service=\"web*\" command=[\"start\", \"**\"]" },
             "argv": [om, "svc", "-s", "web1", "start", "--rid", "fs#1"],
             "timeout_seconds": 90.0, "memory_max": null, "cpu_quota_percent": null, "tasks_max": null,
-            "ends_boot": false,
+            "user": null, "ends_boot": false,
         })
     );
     assert_eq!((&planned[1]["verdict"], &planned[1]["argv"]), (&json!("deny"), &Value::Null));

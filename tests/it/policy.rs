@@ -133,8 +133,8 @@ fn rules_that_cannot_be_obeyed_are_78_and_nothing_is_fetched(dialect: Dialect) {
     for (rules, words) in [
         ("[policy]\ndefault = \"maybe\"\n", "50-test.toml:2: policy.default"),
         (
-            "[[policy.rule]]\nverdict = \"allow\"\nuser = \"backup\"\n",
-            "50-test.toml:3: this version does not support policy.rule.user",
+            "[[policy.rule]]\nverdict = \"allow\"\nuser = \"0\"\n",
+            "50-test.toml:3: policy.rule.user: \"0\" is not the name of a user",
         ),
         ("[[policy.rule]]\nverdict = \"deny\"\nretarget = true\n", "50-test.toml:3: policy.rule.retarget"),
         ("[[policy.rule]]\nverdict = \"deny\"\ncommand = [\"[\"]\n", "50-test.toml:3: policy.rule.command"),

@@ -30,6 +30,7 @@ fn rule(verdict: Verdict, service: Option<&str>, command: &[&str]) -> Rule {
         command: Some(command).filter(|words| !words.is_empty()).map(|words| CommandGlobs::read(&words).unwrap()),
         timeout: None,
         group: GroupLimits::default(),
+        user: None,
         retarget: false,
         ends_boot: None,
     }

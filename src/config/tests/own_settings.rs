@@ -62,7 +62,6 @@ fn retention_is_a_number_of_days_or_less() {
 #[test]
 fn what_this_version_cannot_do_is_refused() {
     for (text, line, key) in [
-        ("[[policy.rule]]\nverdict = \"allow\"\nuser = \"backup\"", 3, "policy.rule.user"),
         ("[metrics]\ntextfile = \"/x\"", 1, "metrics"),
         ("[external_actions.\"backup.full\"]\ntimeout = \"1h\"", 1, "external_actions"),
     ] {

@@ -24,7 +24,7 @@ fn the_rules_of_all_files_form_one_list_in_reading_order() {
             "etc/actions.d/10.toml",
             "[[policy.rule]]\nservice = \"\"\nverdict = \"deny\"\n[[policy.rule]]\nservice = \"web*\"\nverdict = \"allow\"\n\
              command = [\"stop\", \"**\"]\ntimeout = \"10m\"\nmemory_max = \"512MiB\"\ncpu_quota = \"150%\"\n\
-             tasks_max = 100\nretarget = true\nends_boot = false\n",
+             tasks_max = 100\nuser = \"svc-web\"\nretarget = true\nends_boot = false\n",
         );
     let expected = [
         ["policy.default", "allow", "actions.d/20.toml:4"],
@@ -33,7 +33,7 @@ fn the_rules_of_all_files_form_one_list_in_reading_order() {
         [
             "policy.rule.3",
             "allow service=\"web*\" command=[\"stop\", \"**\"] timeout=\"10m\" memory_max=\"512MiB\" cpu_quota=\"150%\" \
-             tasks_max=100 retarget=true ends_boot=false",
+             tasks_max=100 user=\"svc-web\" retarget=true ends_boot=false",
             "actions.d/10.toml:4",
         ],
         ["policy.rule.4", "deny", "actions.d/20.toml:1"],
@@ -87,6 +87,9 @@ fn mistakes_in_rules_name_file_line_and_key() {
             "[[policy.rule]]\nverdict = \"allow\"\ncpu_quota = \"0%\"",
             "3: policy.rule.cpu_quota: \"0%\" is out of range",
         ),
+        ("[[policy.rule]]\nverdict = \"allow\"\nuser = \"\"", "3: policy.rule.user: \"\" is not the name of a user"),
+        ("[[policy.rule]]\nverdict = \"allow\"\nuser = \"1000\"", "3: policy.rule.user: \"1000\" is not the name"),
+        ("[[policy.rule]]\nverdict = \"allow\"\nuser = \"a:b\"", "3: policy.rule.user: \"a:b\" is not the name"),
         ("[[policy.rule]]\nverdict = \"allow\"\ncpu_quota = \"%\"", "3: policy.rule.cpu_quota: \"%\" is no share"),
         ("[[policy.rule]]\nverdict = \"allow\"\ncpu_quota = \"1.5\"", "3: policy.rule.cpu_quota: \"1.5\" is no share"),
         ("[[policy.rule]]\nverdict = \"allow\"\ntasks_max = 0", "3: policy.rule.tasks_max: 0 is out of range"),
@@ -107,6 +110,7 @@ fn only_an_allow_rule_sets_bounds() {
         "memory_max = \"1GiB\"",
         "cpu_quota = \"1%\"",
         "tasks_max = 1",
+        "user = \"backup\"",
         "retarget = true",
         "ends_boot = true",
     ] {

@@ -24,6 +24,9 @@ use crate::config::Launcher as Wanted;
 
 pub use self::systemd::unit;
 
+/// The launcher that needs nobody, by its name.
+pub(super) const DIRECT: &str = "direct";
+
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
@@ -133,6 +136,15 @@ impl Launcher {
                 None => Kind::Direct,
             },
         }))
+    }
+
+    /// Who the supervisor of an action is to be, for people: a unit, or a child of this process (`direct`).
+    #[must_use]
+    pub fn supervisor_of(&self, key: ActionKey) -> String {
+        match self.0 {
+            Kind::Direct => DIRECT.to_owned(),
+            Kind::Systemd(_) | Kind::Either(_) => unit(key),
+        }
     }
 
     /// Whether commands can be held to these limits. To be asked when the settings are read: what cannot be held is not to

@@ -15,7 +15,6 @@ mod usage;
 pub(super) use descendants::{end, ends};
 pub(super) use group::Group;
 pub(super) use process::{Known, Process, Snapshot, Stat};
-pub use usage::Usage;
 
 use std::collections::HashSet;
 use std::io;
@@ -23,6 +22,8 @@ use std::process::{Child, Command};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
+
+use crate::action::usage::Usage;
 
 use descendants::freeze_and_kill;
 use process::signal;

@@ -1,30 +1,10 @@
-//! What a command has used of this machine.
+//! Counting what a command has used of this machine.
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use serde::{Deserialize, Serialize};
 
 use super::group::Group;
-
-/// What a command has used, as far as the kernel can tell; `None`: it cannot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Counted for the command's control group: everything that it has started. Otherwise for those of its processes that
-    /// have ended and were waited for, by each other or by the supervisor: a daemon that lives on is not in it.
-    pub of_group: bool,
-    /// Processor time outside the kernel, in microseconds.
-    pub user_usec: u64,
-    /// Processor time in the kernel, in microseconds.
-    pub system_usec: u64,
-    /// The most memory at a time, in bytes: of the group; otherwise of the largest of the processes.
-    pub memory_peak: Option<u64>,
-    /// Bytes that were read from disks, what the page cache had already left out.
-    pub read_bytes: Option<u64>,
-    /// Bytes that were written to disks: of the group, those that have reached them; otherwise those that were caused.
-    pub written_bytes: Option<u64>,
-    /// Processes of the group that the kernel has killed for want of memory.
-    pub oom_kills: Option<u64>,
-}
+use crate::action::usage::Usage;
 
 /// What the members of a group have used, in the words of its files (Linux: Documentation/admin-guide/cgroup-v2.rst).
 pub(super) fn of_group(group: &Group) -> Option<Usage> {

@@ -104,8 +104,8 @@ fn damage_that_shows_later_is_found_out_and_the_next_start_replaces_the_ledger()
 fn an_odd_error_of_a_sound_ledger_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    let source = ledger.connection.execute("INSERT INTO lost VALUES ('rpc', NULL)", []).unwrap_err();
-    ledger.retire_if_damaged(&LedgerError::Sqlite { path: PathBuf::new(), source }, at(7)).unwrap();
+    let error = ledger.connection.execute("INSERT INTO lost VALUES ('rpc', NULL)", []).unwrap_err();
+    ledger.retire_if_damaged(&LedgerError::Sqlite { path: PathBuf::new(), error }, at(7)).unwrap();
     assert!(set_aside(dir.path()).is_empty());
 }
 
@@ -113,10 +113,10 @@ fn an_odd_error_of_a_sound_ledger_is_no_damage() {
 fn a_newer_ledger_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.sqlite");
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 2; CREATE TABLE x (y)").unwrap();
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3; CREATE TABLE x (y)").unwrap();
     let before = fs::read(&path).unwrap();
     let opened = Ledger::open(dir.path(), at(0), || Ok(Vec::new()));
-    assert!(matches!(opened, Err(LedgerError::Newer { found: 2, known: 1, .. })), "{opened:?}");
+    assert!(matches!(opened, Err(LedgerError::Newer { found: 3, known: 2, .. })), "{opened:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

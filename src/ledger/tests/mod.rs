@@ -1,6 +1,7 @@
 mod damage;
 mod model;
 mod rows;
+mod story;
 
 use std::path::Path;
 
