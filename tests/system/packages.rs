@@ -172,6 +172,69 @@ fn a_deb_enables_nothing_and_is_used_upgraded_and_downgraded_in_mid_action() {
 }
 
 #[test]
+fn lintian_and_rpmlint_have_nothing_to_say_that_is_not_answered() {
+    let all = |extension: &str| {
+        let files = fs::read_dir(packages()).unwrap().map(|file| file.unwrap().path());
+        let found: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == extension)).collect();
+        assert_eq!(found.len(), 4, "{found:?}");
+        found
+    };
+    // Packages for tests are not compressed.
+    let tags = "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball";
+    let said = Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", "--suppress-tags", tags])
+        .args(all("deb"))
+        .output()
+        .expect("lintian is missing (apt-get install lintian)");
+    assert!(said.status.success() && said.stdout.is_empty(), "{}", String::from_utf8_lossy(&said.stdout));
+    let said = Command::new("rpmlint")
+        .arg("--config")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/rpmlint.toml"))
+        .args(all("rpm"))
+        .output()
+        .expect("rpmlint is missing (apt-get install rpmlint)");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.contains("4 packages") && text.contains(" 0 warnings"), "{text}");
+}
+
+/// Every file below a directory.
+fn files(directory: &Path) -> BTreeSet<String> {
+    let found = Command::new("find").arg(directory).args(["-type", "f", "-printf", "%P\n"]).output().unwrap();
+    String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_installed_by_hand_is_complete_below_its_prefix_and_goes_without_a_trace() {
+    let built = Path::new(env!("CARGO_BIN_EXE_opensvc-actions")).parent().unwrap();
+    let into = tempfile::tempdir().unwrap();
+    write(&into.path().join("usr/local/share/doc/other/README"), "not ours");
+    let before = files(into.path());
+    let install = |more: &[&str]| {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/install"));
+        command.arg("--destdir").arg(into.path()).arg("--built").arg(built).args(more).args(["handler", "collector"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    install(&[]);
+    let installed = files(into.path());
+    let service = fs::read_to_string(into.path().join("usr/local/lib/systemd/system/opensvc-actions.service")).unwrap();
+    assert!(service.contains("ExecStart=/usr/local/bin/opensvc-actions\n"), "{service}");
+    for name in ["bin/opensvc-actions", "bin/opensvc-actions-collector", "share/man/man8/opensvc-actions.8.gz"] {
+        assert!(installed.contains(&format!("usr/local/{name}")), "{name} is missing");
+    }
+    // Every unit and example of the repository is there in one place or the other.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for path in ["units", "examples"].into_iter().flat_map(|directory| files(&root.join(directory))) {
+        let name = path.rsplit('/').next().unwrap().to_owned();
+        assert!(installed.iter().any(|path| path.ends_with(&format!("/{name}"))), "{name} is missing");
+    }
+    install(&["--remove"]);
+    assert_eq!(files(into.path()), before);
+    assert!(!into.path().join("usr/local/share/doc/opensvc-actions").exists());
+    assert!(!into.path().join("usr/local/lib/systemd/system/opensvc-actions.service.d").exists());
+}
+
+#[test]
 fn an_upgrade_by_deb_is_an_action_like_any_other() {
     let machine = clean("deb-action", Tree::Base);
     install(&machine, 1);
