@@ -60,7 +60,7 @@
 //! | a new dialect | a codec in `collector/`, an implementation of `Dialect`, a [`Queue`](action::Queue); `CONTRIBUTING.md` has the steps |
 //! | how a command's process is started | [`executor::launcher`]: a module for each way |
 //! | what happens around a command | [`executor::supervisor`]: it watches and ends it; [`executor::tree`]: what belongs to it; [`executor::record`]: how it is written down |
-//! | what a command finds around it | [`executor::environment`], [`executor::inherited`] |
+//! | what a command finds around it | [`executor::environment`], and `executor/inherited.rs` for what it must not inherit |
 //! | how we are woken, and that no wake-up is lost | [`wake::activation`], [`wake::notification`]; the protocol between starters is `wake/protocol.rs`, explored state by state |
 //! | what is durable, and when | [`ledger`]: one statement for each step of an action; `ledger/schema.rs` has the versions |
 //! | the order of it all, recovery included | [`handler`]; no decision is made there that [`action`] could make |
