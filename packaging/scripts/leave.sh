@@ -1,6 +1,11 @@
 # The end of `prerm remove` (deb) and of `%preun` of the last version (rpm): nobody starts the handler any more, what can be
 # posted is posted, and what stays behind is said. Commands that run go on. Nothing here can stop the removal.
-if [ -d /run/systemd/system ]; then
+# An agent 1.x has units of these names: a socket with Accept=yes, and behind it a template that may call another program.
+ours() {
+    [ "$(systemctl show --property=Accept --value opensvc-actions.socket)" != yes ] ||
+        systemctl cat opensvc-actions@.service 2>/dev/null | grep '^ExecStart=' | tail -n 1 | grep -q /opensvc-actions
+}
+if [ -d /run/systemd/system ] && ours; then
     # The doors first. Stopping the handler ends no command; it is gone within 5 s.
     systemctl stop opensvc-actions-rearm.timer opensvc-actions.timer opensvc-actions.socket || true
     systemctl stop opensvc-actions.service 'opensvc-actions@*.service' || true
