@@ -37,14 +37,38 @@
 //! | [`handler`] | the loop that sequences them |
 //! | [`commands`] | one file per command of the command line |
 //! | [`cli`], [`error`] | the command line's definition; what can go wrong, and the exit status that tells it |
+//! | `crash` | points at which `tests/crash` makes the program die; nothing in a build for use |
 //!
 //! Imports go one way: `main → commands → handler → {wake, collector, executor, ledger, telemetry} → {action, config}`.
 //! The five in the middle, the effects, never know each other. `reqwest` and `rustls` are named in `collector/http.rs`
 //! only, `rusqlite` in `ledger/` only, `chrono` in `zone.rs` only; processes are started in `executor/` only; the clock is read in `handler`,
 //! `commands` and `executor/supervisor.rs` only and passed down as a value. `tests/docs/layers.rs` reads the sources and checks this.
 //!
-//! A new dialect is a codec in `collector/` and an arm in `collector/dialect.rs`. A new way to run things is a module in
-//! `executor/`.
+//! # The room for a change
+//!
+//! | what is to change | where |
+//! | --- | --- |
+//! | what a row means when it comes again | [`action::admission`]: the table, a test for each cell; [`action::evidence`]: whether it is the same row |
+//! | how a command string becomes words and a command line | [`action::words`], [`action::argv`] |
+//! | what may run, as whom, how long, with how much | [`action::policy`], [`action::limits`], [`action::glob`]; [`config`] reads the rules |
+//! | what runs side by side | [`action::lanes`] |
+//! | what a result looks like | [`action::outcome`]: which `ret`; [`action::output`]: the two streams |
+//! | when a timer's run may fetch | [`action::schedule`]; a delay between tries is [`action::retry`] |
+//! | a setting | [`config`]: its field with its bounds, its name among the known ones, its line in `examples/actions.toml` and in the manual; `tests/docs` says what is missing |
+//! | a keyword of `node.conf` | [`config`]: `node_conf.rs` reads the file, `keywords.rs` and `references.rs` say what a line means |
+//! | an exchange with a collector | [`collector`]: a codec for each dialect, `dialect.rs` for what they have in common, [`collector::http`] for the wire |
+//! | a new dialect | a codec in `collector/`, an implementation of `Dialect`, a [`Queue`](action::Queue); `CONTRIBUTING.md` has the steps |
+//! | how a command's process is started | [`executor::launcher`]: a module for each way |
+//! | what happens around a command | [`executor::supervisor`]: it watches and ends it; [`executor::tree`]: what belongs to it; [`executor::record`]: how it is written down |
+//! | what a command finds around it | [`executor::environment`], and `executor/inherited.rs` for what it must not inherit |
+//! | how we are woken, and that no wake-up is lost | [`wake::activation`], [`wake::notification`]; the protocol between starters is `wake/protocol.rs`, explored state by state |
+//! | what is durable, and when | [`ledger`]: one statement for each step of an action; `ledger/schema.rs` has the versions |
+//! | the order of it all, recovery included | [`handler`]; no decision is made there that [`action`] could make |
+//! | a line of the log, a field of the journal | [`telemetry`], and the words where it happens, in [`handler`] |
+//! | a command of the command line | [`cli`] defines it, [`commands`] has a file for it; the manual is made of both and of `man/*.sections` |
+//! | an exit status | [`error`] |
+//! | units, packages, their scripts | `units/`, `packaging/`; shown by `tests/system` |
+//! | the collector of demonstrations and tests | `collector/`, a package of its own that shares no code with this one |
 //!
 //! # Invariants
 //!

@@ -8,5 +8,6 @@ mod machine;
 mod product;
 mod tree;
 
-pub(crate) use machine::{Down, Machine, machines};
+pub(crate) use machine::{Down, Machine, Output, machines, write};
 pub(crate) use product::{Collector, Queue, seen};
+pub(crate) use tree::Tree;

@@ -20,6 +20,8 @@ pub(crate) enum Tree {
     Base,
     /// With openbsd-inetd from the archive.
     Inetd,
+    /// With rpm from the archive.
+    Rpm,
 }
 
 impl Tree {
@@ -28,9 +30,13 @@ impl Tree {
         require_tools();
         let cache = cache();
         fs::create_dir_all(&cache).unwrap();
-        let kind = if self == Tree::Base { "base" } else { "inetd" };
+        let (kind, more) = match self {
+            Tree::Base => ("base", None),
+            Tree::Inetd => ("inetd", Some("openbsd-inetd")),
+            Tree::Rpm => ("rpm", Some("rpm")),
+        };
         let directory = cache.join(format!("{kind}-{}-{EDITION}", suite()));
-        let parent = (self != Tree::Base).then(|| Tree::Base.directory());
+        let parent = more.map(|package| (Tree::Base.directory(), package));
         // One maker at a time, over all test processes; the lock goes with the descriptor.
         let lock = File::create(directory.with_extension("lock")).unwrap();
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -41,7 +47,7 @@ impl Tree {
             }
             match parent {
                 None => make_base(&unfinished),
-                Some(base) => make_inetd(&base, &unfinished),
+                Some((base, package)) => make_with(package, &base, &unfinished),
             }
             fs::rename(&unfinished, &directory).unwrap();
         }
@@ -70,7 +76,7 @@ fn make_base(into: &Path) {
     fs::remove_dir_all(into.join("var/cache/apt/archives")).unwrap();
 }
 
-fn make_inetd(base: &Path, into: &Path) {
+fn make_with(package: &str, base: &Path, into: &Path) {
     command(Command::new("cp").args(["-a", "--reflink=auto"]).arg(base).arg(into));
     // Its maintainer scripts must not start it on this machine.
     let policy = into.join("usr/sbin/policy-rc.d");
@@ -78,8 +84,10 @@ fn make_inetd(base: &Path, into: &Path) {
     command(Command::new("chmod").arg("755").arg(&policy));
     fs::create_dir_all(into.join("var/cache/apt/archives/partial")).unwrap();
     fs::copy("/etc/resolv.conf", into.join("etc/resolv.conf")).unwrap();
-    let script = "apt-get -qq update && apt-get -qq install --no-install-recommends -y openbsd-inetd";
-    command(Command::new("chroot").arg(into).args(["/bin/sh", "-ec", script]).env("DEBIAN_FRONTEND", "noninteractive"));
+    let script = format!("apt-get -qq update && apt-get -qq install --no-install-recommends -y {package}");
+    command(
+        Command::new("chroot").arg(into).args(["/bin/sh", "-ec", &script]).env("DEBIAN_FRONTEND", "noninteractive"),
+    );
     fs::remove_file(policy).unwrap();
 }
 
