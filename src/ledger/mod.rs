@@ -11,6 +11,7 @@
 //! | [`changes`] | the steps of an action's life |
 //! | [`retention`] | what is forgotten, and when |
 //! | [`view`] | looking at it beside a handler |
+//! | [`inspect`] | examining it without a trace |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -19,6 +20,7 @@ pub mod admit;
 pub mod changes;
 pub mod contact;
 mod error;
+pub mod inspect;
 mod open;
 pub mod orders;
 pub mod pause;

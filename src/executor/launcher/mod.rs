@@ -7,6 +7,7 @@
 mod bus;
 mod confinement;
 mod direct;
+pub mod manager;
 mod message;
 mod systemd;
 
@@ -133,6 +134,16 @@ impl Launcher {
                 None => Kind::Direct,
             },
         }))
+    }
+
+    /// Who starts commands, in a few words.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self.0 {
+            Kind::Direct => "this program starts commands itself",
+            Kind::Systemd(_) => "the service manager starts commands",
+            Kind::Either(_) => "the service manager starts commands, or this program where it cannot",
+        }
     }
 
     /// Whether commands can be held to these limits. To be asked when the settings are read: what cannot be held is not to
