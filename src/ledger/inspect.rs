@@ -55,7 +55,11 @@ fn look(state: &Path) -> Result<Found, LedgerError> {
         _ => Err(err),
     };
     let (path, connection) = match connect_by(state, |path| Connection::open_with_flags(uri(path), FLAGS)) {
-        Ok(None) => return Ok(Found::Missing),
+        Ok(None) => {
+            let length = |name: &str| fs::metadata(state.join(name)).map_or(0, |metadata| metadata.len());
+            let lost = length("ledger.sqlite") == 0 && length("ledger.sqlite-wal") > 0;
+            return Ok(if lost { Found::Damaged("it is gone, and its log is not".to_owned()) } else { Found::Missing });
+        }
         Ok(Some(opened)) => opened,
         Err(err) => return damaged(err),
     };

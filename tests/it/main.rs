@@ -9,6 +9,7 @@
 mod support;
 
 mod dequeuers;
+mod doctor;
 mod environment;
 mod exits;
 mod groups;
