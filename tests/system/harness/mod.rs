@@ -9,4 +9,4 @@ mod product;
 mod tree;
 
 pub(crate) use machine::{Down, Machine, machines};
-pub(crate) use product::{Collector, Queue, seen};
+pub(crate) use product::{Collector, Queue, json, seen};
