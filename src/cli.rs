@@ -80,6 +80,8 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Check configuration, collectors, units, agent, ledger and disk, and say what to do; nothing is changed or fetched
+    Doctor,
     /// Obtain this node's uuid from its collector and write it to node.conf, changing nothing else there
     Register(Register),
     /// Print the effective settings and where each comes from; nothing is sent anywhere

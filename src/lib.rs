@@ -94,6 +94,8 @@
 //!   [`Ledger::commit`](ledger::Ledger::commit): whoever is second finds nothing to change. What is cancelled after its
 //!   start was recorded is cancelled in its run directory, where its supervisor looks before it begins.
 //! * Commands that only look open the ledger read-only ([`ledger::view`]) and take no lock that a handler wants.
+//! * Whoever examines the node ([`commands::doctor`]) changes nothing, here or at a collector: [`collector::probe`],
+//!   [`ledger::inspect`].
 //! * What is too long for a report stays on the node as far as the settings and the disk allow, [`executor::kept`]; no
 //!   result and no command depends on it.
 //! * Only what a supervisor has started is ever killed in its name, and of an action that must end, all of it:

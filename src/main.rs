@@ -9,7 +9,9 @@ use tokio::runtime::Builder;
 
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
-use opensvc_actions::commands::{cancel, dequeue, history, pause, plan, register, resume, show, show_config, status};
+use opensvc_actions::commands::{
+    cancel, dequeue, doctor, history, pause, plan, register, resume, show, show_config, status,
+};
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, run_as, supervisor};
 use opensvc_actions::telemetry::{log, service};
@@ -68,6 +70,7 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         Some(Command::Pause(options)) => return pause::run(global, options),
         Some(Command::Resume) => return resume::run(global),
         Some(Command::Plan { file }) => return plan::run(global, file.as_deref()),
+        Some(Command::Doctor) => return block_on(|| doctor::run(global))?,
         Some(Command::Register(options)) => return block_on(|| register::run(global, options))?,
         Some(Command::ShowConfig) => return show_config::run(global),
     };

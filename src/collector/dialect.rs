@@ -5,7 +5,7 @@ use std::cell::Cell;
 use crate::action::{ActionId, Batch, Queue};
 use crate::collector::http::{Answer, Request};
 use crate::collector::rpc::{Call, FaultKind, RpcError, json, xml};
-use crate::collector::{CollectorError, Report, oc3, rpc};
+use crate::collector::{CollectorError, DecodeError, Report, oc3, rpc};
 use crate::config::{Format, QueueSettings, Secret};
 
 /// One way to talk to an action queue.
@@ -22,6 +22,11 @@ pub(super) trait Dialect {
     fn report(&self, reports: &[Report]) -> Request;
     /// Reads the answer to [`Self::acknowledge`] and [`Self::report`].
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError>;
+
+    /// Asks for nothing, in a way that only good credentials get through.
+    fn probe(&self) -> Request;
+    /// Reads the answer to [`Self::probe`].
+    fn probed(&self, answer: Answer) -> Result<(), CollectorError>;
 
     /// The collector does not know how to be asked for the queue. What asks it for the ways that it knows, if it can be
     /// asked that.
@@ -119,6 +124,26 @@ impl Dialect for Oc3 {
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError> {
         Self::success(answer).map(drop)
     }
+
+    /// A GET where only a POST does anything. Who is not known is sent away before that is found out.
+    fn probe(&self) -> Request {
+        self.request("/running", None)
+    }
+
+    fn probed(&self, answer: Answer) -> Result<(), CollectorError> {
+        match answer.status {
+            405 => Ok(()),
+            status @ 200..=299 => Err(CollectorError::Undecodable {
+                url: answer.url,
+                source: DecodeError {
+                    line: 1,
+                    column: 0,
+                    what: format!("HTTP status {status} where a collector answers 405: something else answers here"),
+                },
+            }),
+            _ => Self::success(answer).map(drop),
+        }
+    }
 }
 
 /// XML-RPC or JSON-RPC 2 to a 1.x/2.x collector: name and uuid are the last argument of every call.
@@ -207,6 +232,15 @@ impl Dialect for Rpc {
 
     fn accepted(&self, answer: Answer) -> Result<(), CollectorError> {
         self.read(answer, xml::decode_done, json::decode_done)
+    }
+
+    /// No results at all: every collector takes them, the old ones too.
+    fn probe(&self) -> Request {
+        self.request(&Call::Update(&[]))
+    }
+
+    fn probed(&self, answer: Answer) -> Result<(), CollectorError> {
+        self.accepted(answer)
     }
 
     /// JSON-RPC 2 has no such method; but there, that a method is unknown has a code of its own.

@@ -9,9 +9,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{AlertDescription, CertificateError};
 use tokio::time::timeout;
 
@@ -59,6 +61,15 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The number of the call that this is the answer to.
     pub id: u64,
+}
+
+/// What an exchange shows beside its answer.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The header `Date`.
+    pub date: Option<String>,
+    /// The certificate of whoever answered, in DER; only of a client that [observes](Http::observing).
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Why there is no answer.
@@ -142,9 +153,21 @@ impl Http {
     /// # Errors
     /// When a certificate or key file cannot be used.
     pub fn new(settings: &QueueSettings) -> Result<Self, HttpError> {
+        Self::with(settings, Client::builder())
+    }
+
+    /// Makes a client that keeps what it sees of the other side.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn observing(settings: &QueueSettings) -> Result<Self, HttpError> {
+        Self::with(settings, Client::builder().tls_info(true))
+    }
+
+    fn with(settings: &QueueSettings, builder: ClientBuilder) -> Result<Self, HttpError> {
         // The second queue finds it installed, which is no failure.
         let _ = ring::default_provider().install_default();
-        let mut builder = Client::builder()
+        let mut builder = builder
             .user_agent(concat!("opensvc-actions/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .retry(retry::never())
@@ -171,12 +194,20 @@ impl Http {
     /// # Errors
     /// When there is no answer, or it is too large, or does not end.
     pub async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
+        self.observe(request).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and tells what was seen.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub async fn observe(&self, request: Request) -> Result<(Answer, Seen), HttpError> {
         let url = request.url.clone();
         let endless = |_| HttpError::Endless { url, limit: self.limit };
         timeout(self.limit, self.whole_exchange(request)).await.map_err(endless)?
     }
 
-    async fn whole_exchange(&self, request: Request) -> Result<Answer, HttpError> {
+    async fn whole_exchange(&self, request: Request) -> Result<(Answer, Seen), HttpError> {
         let Request { url, content_type, credentials, body, id } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let trace =
@@ -194,6 +225,11 @@ impl Http {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         let headers = response.headers().clone();
+        let certificate = response.extensions().get::<tls::TlsInfo>().and_then(tls::TlsInfo::peer_certificate);
+        let seen = Seen {
+            date: headers.get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned),
+            certificate: certificate.map(<[u8]>::to_vec),
+        };
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|err| self.failed(&url, err))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
@@ -205,7 +241,7 @@ impl Http {
         if let Some(problem) = against_us_in_a_page(status, &body) {
             return Err(HttpError::Identity { url, problem });
         }
-        Ok(Answer { url, status, retry_after, body, id })
+        Ok((Answer { url, status, retry_after, body, id }, seen))
     }
 
     fn failed(&self, url: &str, err: reqwest::Error) -> HttpError {
@@ -231,6 +267,18 @@ impl Http {
         };
         HttpError::Unreachable { url, what, why: why(&err) }
     }
+}
+
+/// The certificates in a file, in DER.
+///
+/// # Errors
+/// When it cannot be read, or holds something else.
+pub fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, HttpError> {
+    let pem = read(path)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).map(|der| der.map(|der| der.to_vec()));
+    certificates
+        .collect::<Result<_, _>>()
+        .map_err(|err| HttpError::File { path: path.to_owned(), source: err.to_string().into() })
 }
 
 fn with_trust(builder: ClientBuilder, settings: &QueueSettings) -> Result<ClientBuilder, HttpError> {

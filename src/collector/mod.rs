@@ -1,10 +1,12 @@
 //! Talking to collectors: one module per dialect. The codecs in them are pure functions between bytes and types.
 
+mod certificate;
 pub mod client;
 mod dialect;
 pub mod http;
 mod json;
 pub mod oc3;
+pub mod probe;
 pub mod registration;
 mod row;
 pub mod rpc;

@@ -14,7 +14,7 @@ use crate::config::{ConfigError, Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
 use crate::executor::launcher::{Launcher, NoLauncher};
-use crate::executor::{agent, boot, environment};
+use crate::executor::{agent, boot, environment, machine};
 use crate::handler::{Handler, Progress, open_ledger};
 use crate::ledger::pause::Pause;
 use crate::telemetry::service;
@@ -243,6 +243,7 @@ impl<'a> Run<'a> {
     fn handler(&self, mut lock: RunLock) -> Result<Handler<'a>, Error> {
         crash::point("locked");
         lock.sign();
+        machine::remember(&self.paths.state);
         let settings = self.settings;
         Ok(Handler {
             settings,

@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod dequeue;
+pub mod doctor;
 pub mod history;
 pub mod password;
 pub mod pause;

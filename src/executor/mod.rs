@@ -9,6 +9,7 @@ mod inherited;
 pub mod kept;
 pub mod launch;
 pub mod launcher;
+pub mod machine;
 mod output;
 mod proc;
 pub mod record;

@@ -12,6 +12,7 @@
 //! | [`retention`] | what is forgotten, and when |
 //! | [`view`] | looking at it beside a handler |
 //! | [`story`] | what else people want to know, at no cost |
+//! | [`inspect`] | examining it without a trace |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -20,6 +21,7 @@ pub mod admit;
 pub mod changes;
 pub mod contact;
 mod error;
+pub mod inspect;
 mod open;
 pub mod orders;
 pub mod pause;

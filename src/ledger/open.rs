@@ -19,7 +19,7 @@ use crate::action::{ActionKey, Queue};
 
 const FILE: &str = "ledger.sqlite";
 /// How the names of those begin that were set aside.
-const ASIDE: &str = "ledger-damaged-";
+pub(super) const ASIDE: &str = "ledger-damaged-";
 /// The endings of SQLite's files: its own, its log, the log's index.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
 

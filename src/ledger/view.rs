@@ -60,7 +60,7 @@ pub struct Wanted {
 /// The ledger, to be looked at.
 #[derive(Debug)]
 pub struct View {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) connection: Connection,
 }
 
@@ -153,6 +153,14 @@ pub(super) fn history(failed: bool) -> String {
 
 /// Opens a ledger that is there and has this program's format.
 pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf, Connection)>, LedgerError> {
+    connect_by(state, |path| Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX))
+}
+
+/// The same, opened so.
+pub(super) fn connect_by(
+    state: &Path,
+    open: impl Fn(&Path) -> rusqlite::Result<Connection>,
+) -> Result<Option<(PathBuf, Connection)>, LedgerError> {
     let path = state.join("ledger.sqlite");
     let is_there = path.try_exists().map_err(|source| LedgerError::Look { path: path.clone(), source })?;
     if !is_there {
@@ -163,7 +171,7 @@ pub(super) fn connect(state: &Path, access: OpenFlags) -> Result<Option<(PathBuf
         return Ok(None);
     }
     let open = || {
-        let connection = Connection::open_with_flags(&path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = open(&path)?;
         connection.busy_timeout(super::PATIENCE)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // Only handlers copy the log into the database.

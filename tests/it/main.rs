@@ -10,6 +10,7 @@ mod support;
 
 mod dequeuers;
 mod documents;
+mod doctor;
 mod environment;
 mod exits;
 mod groups;

@@ -1,6 +1,7 @@
 //! A certificate authority per test, and server certificates good and bad.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls::ServerConfig;
@@ -14,6 +15,8 @@ pub(crate) enum Flaw {
     None,
     /// It expired long ago.
     Expired,
+    /// It expires in ten days.
+    ExpiresSoon,
     /// It is for another host.
     OtherName,
     /// Another authority signed it.
@@ -29,6 +32,7 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
+    #[expect(clippy::disallowed_methods, reason = "a certificate that expires soon does so relative to now")]
     pub(crate) fn new(flaw: Flaw) -> Self {
         let (ca_pem, trusted) = authority("Test authority");
         let (_, other) = authority("Somebody else");
@@ -41,7 +45,11 @@ impl Pki {
         params.distinguished_name.push(DnType::CommonName, "collector");
         params.use_authority_key_identifier_extension = true;
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = if flaw == Flaw::Expired { date_time_ymd(2021, 1, 1) } else { date_time_ymd(2100, 1, 1) };
+        params.not_after = match flaw {
+            Flaw::Expired => date_time_ymd(2021, 1, 1),
+            Flaw::ExpiresSoon => (SystemTime::now() + Duration::from_secs(10 * 24 * 3600)).into(),
+            _ => date_time_ymd(2100, 1, 1),
+        };
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));

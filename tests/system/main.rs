@@ -6,6 +6,7 @@
 
 mod credential;
 mod dequeue;
+mod doctor;
 mod hardening;
 mod harness;
 mod inetd;

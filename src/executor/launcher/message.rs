@@ -176,7 +176,7 @@ fn length(bytes: usize) -> u32 {
 /// A message that answers, or another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// What the method returned: the first argument, where it is text or a variant with text in it.
+    /// What the method returned: the first argument, where it is text or a variant with text or a number in it.
     Returned { to: u32, text: Option<String> },
     /// The method has failed: the error's name, and words.
     Failed { to: u32, name: String, text: Option<String> },
@@ -232,7 +232,11 @@ impl Incoming {
         reader.at = end.next_multiple_of(8);
         let text = match signature.chars().next() {
             Some('s' | 'o') => Some(reader.text()?),
-            Some('v') if matches!(reader.signature()?.as_str(), "s" | "o") => Some(reader.text()?),
+            Some('v') => match reader.signature()?.as_str() {
+                "s" | "o" => Some(reader.text()?),
+                "b" | "u" => Some(reader.u32()?.to_string()),
+                _ => None,
+            },
             _ => None,
         };
         Ok(match (kind, to, name) {

@@ -7,6 +7,7 @@
 mod bus;
 mod confinement;
 mod direct;
+pub mod manager;
 mod message;
 mod systemd;
 
@@ -144,6 +145,16 @@ impl Launcher {
         match self.0 {
             Kind::Direct => DIRECT.to_owned(),
             Kind::Systemd(_) | Kind::Either(_) => unit(key),
+        }
+    }
+
+    /// Who starts commands, in a few words.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self.0 {
+            Kind::Direct => "this program starts commands itself",
+            Kind::Systemd(_) => "the service manager starts commands",
+            Kind::Either(_) => "the service manager starts commands, or this program where it cannot",
         }
     }
 

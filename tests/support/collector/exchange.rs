@@ -33,6 +33,8 @@ enum Wish {
     Oc3Node,
     /// The system document.
     System,
+    /// There is such a path, for another method.
+    WrongMethod,
     /// A call that this collector is too old for.
     Unsupported(String),
     Strange(Refusal),
@@ -53,6 +55,7 @@ impl Exchange {
             ("POST", register::OC3_PATH) => plain(Some(Wire::Oc3), Wish::Oc3Node),
             ("POST", register::SYSTEM_PATH) => plain(Some(Wire::Oc3), Wish::System),
             ("GET", oc3::FETCH) => oc3(Ok(Wish::Fetch)),
+            ("GET", oc3::RUNNING) => oc3(Ok(Wish::WrongMethod)),
             ("POST", path) => oc3(match path.strip_prefix(oc3::FETCH) {
                 Some("/running") => oc3::ids(&request.body).map(Wish::Ack),
                 Some("/done") => oc3::result(&request.body).map(|result| Wish::Report(vec![result])),
@@ -104,7 +107,7 @@ impl Exchange {
             Wish::Report(_) => Call::Report,
             Wish::Anonymous(_) | Wish::Rest | Wish::Oc3Node => Call::Register,
             Wish::System => Call::System,
-            Wish::Strange(_) => Call::Other,
+            Wish::WrongMethod | Wish::Strange(_) => Call::Other,
         }
     }
 
@@ -146,6 +149,7 @@ impl Exchange {
         }
         match &self.wish {
             Wish::Fetch if self.is_rpc() => self.reply(rpc::queue(&state.fetch(Dialect::Rpc, answered))),
+            Wish::WrongMethod => oc3::wrong_method(),
             Wish::Fetch => oc3::queue(&state.fetch(Dialect::Oc3, answered)),
             Wish::Ack(ids) => {
                 state.acknowledge(ids, answered);

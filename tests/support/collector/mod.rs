@@ -228,6 +228,12 @@ impl Collector {
         self.shared.change(|state| state.is_old = true);
     }
 
+    /// What its clock shows from now on: the header `Date` of its answers.
+    #[allow(dead_code, reason = "not every test binary looks at clocks")]
+    pub(crate) fn tell_the_time(&self, date: &str) {
+        self.shared.change(|state| state.date = Some(date.to_owned()));
+    }
+
     /// Plans a failure.
     pub(crate) fn fail(&self, call: Call, when: When, fault: Fault) {
         self.shared.change(|state| state.faults.push(Planned { call, when, fault }));

@@ -8,12 +8,20 @@ use super::state::{Odd, Row};
 
 pub(super) const FETCH: &str = "/feeder/api/node/actionq";
 
+/// To be posted to.
+pub(super) const RUNNING: &str = "/feeder/api/node/actionq/running";
+
 fn answer(status: u16, body: &Value) -> Answer {
     Answer::new(status, "application/json", format!("{body}\n"))
 }
 
 pub(super) fn unauthorized() -> Answer {
     answer(401, &json!({"text": "strategies/union: [not public url, invalid credentials]"}))
+}
+
+/// Said only to whom it knows.
+pub(super) fn wrong_method() -> Answer {
+    answer(405, &json!({"message": "Method Not Allowed"}))
 }
 
 pub(super) fn problem(status: u16, text: &str) -> Answer {

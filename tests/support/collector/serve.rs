@@ -88,6 +88,10 @@ fn requests(shared: &Shared, stream: impl Stream, forget: impl Fn()) -> io::Resu
                 Failure::Answer(answer) => answer,
             },
         };
+        let answer = match shared.state().date.clone() {
+            Some(date) => answer.header("Date", date),
+            None => answer,
+        };
         http::write(stream.get_mut(), &answer)?;
     }
     Ok(())

@@ -237,6 +237,8 @@ pub(super) struct State {
     pub(super) registry: Registry,
     /// It knows the first version of the fetch only, which hands rows out as if they had been acknowledged.
     pub(super) is_old: bool,
+    /// What it says that its clock shows.
+    pub(super) date: Option<String>,
     last_id: i64,
 }
 

@@ -9,5 +9,5 @@ mod product;
 mod tree;
 
 pub(crate) use machine::{Down, Machine, Output, machines, write};
-pub(crate) use product::{Collector, Queue, seen};
+pub(crate) use product::{Collector, Queue, json, seen};
 pub(crate) use tree::Tree;
