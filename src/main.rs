@@ -9,10 +9,12 @@ use tokio::runtime::Builder;
 
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
-use opensvc_actions::commands::{cancel, dequeue, history, pause, plan, register, resume, show, show_config, status};
+use opensvc_actions::commands::{
+    cancel, completions, dequeue, history, pause, plan, register, resume, show, show_config, status,
+};
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, supervisor};
-use opensvc_actions::telemetry::{log, service};
+use opensvc_actions::telemetry::{color, log, service};
 use opensvc_actions::wake::activation::Activation;
 
 fn main() -> ExitCode {
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         service::mute();
     }
     service::ready();
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    color::decide(cli.global.color.wanted(), no_color.as_deref(), term.as_deref());
     log::init(log::Options {
         verbose: cli.global.verbose,
         quiet: cli.global.quiet,
@@ -67,6 +71,7 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         Some(Command::Plan { file }) => return plan::run(global, file.as_deref()),
         Some(Command::Register(options)) => return block_on(|| register::run(global, options))?,
         Some(Command::ShowConfig) => return show_config::run(global),
+        Some(Command::Completions { shell }) => return completions::run(*shell),
     };
     let activation = activation.map_err(Error::Start)?;
     block_on(|| dequeue::run(global, task, activation))

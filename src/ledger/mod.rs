@@ -11,6 +11,7 @@
 //! | [`changes`] | the steps of an action's life |
 //! | [`retention`] | what is forgotten, and when |
 //! | [`view`] | looking at it beside a handler |
+//! | [`totals`] | how many actions ended how |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -28,6 +29,7 @@ pub mod scheduled;
 mod schema;
 #[cfg(test)]
 mod tests;
+pub mod totals;
 pub mod view;
 
 use std::path::PathBuf;

@@ -60,7 +60,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct View {
     path: PathBuf,
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The columns of an [`Entry`], in their order.
@@ -144,7 +144,7 @@ impl View {
             .map_err(|source| self.failed(source))
     }
 
-    fn failed(&self, source: rusqlite::Error) -> LedgerError {
+    pub(super) fn failed(&self, source: rusqlite::Error) -> LedgerError {
         LedgerError::Sqlite { path: self.path.clone(), source }
     }
 }
