@@ -39,8 +39,16 @@ pub struct Global {
     /// Print one JSON document instead of text, where a command prints anything
     #[arg(long, global = true)]
     pub json: bool,
-    /// Colour the text: "auto" does so on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_default_value = true)]
+    /// Colour text always, never, or (auto) on a terminal unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub color: Color,
     /// Say more; -vv also says which exchanges are made with collectors
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -100,13 +108,10 @@ pub enum Command {
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
     #[default]
-    #[value(help = None)]
     Auto,
     /// Wherever it goes.
-    #[value(help = None)]
     Always,
     /// Nowhere.
-    #[value(help = None)]
     Never,
 }
 

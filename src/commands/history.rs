@@ -8,6 +8,7 @@ use crate::commands::text::{as_json, in_words, length, table, when};
 use crate::commands::{load, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::ledger::view::{Entry, View, Wanted};
+use crate::telemetry::color::{self, Hue};
 use crate::zone;
 
 /// Prints one line for each action; with `--json` one document for each line.
@@ -39,6 +40,6 @@ fn row(entry: &Entry, secret: &[String]) -> [String; 5] {
     let ended = entry.finished_at.or(entry.reported_at).map_or_else(String::new, when);
     let took = |ended: Timestamp| entry.started_at.map(|started| length(ended.since(started)));
     let took = entry.finished_at.and_then(took).unwrap_or_else(|| "-".to_owned());
-    let result = entry.ret.map_or_else(|| "-".to_owned(), |ret| ret.to_string());
+    let result = entry.ret.map_or_else(|| "-".to_owned(), |ret| color::out(Hue::of_result(ret), &ret.to_string()));
     [ended, result, took, entry.key.to_string(), in_words(entry, secret)]
 }

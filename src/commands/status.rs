@@ -20,6 +20,7 @@ use crate::executor::run::RunDir;
 use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
 use crate::ledger::view::{Entry, View};
+use crate::telemetry::color::{self, Hue};
 use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::holder;
 
@@ -200,7 +201,7 @@ impl Status {
         self.list(out, "running", &self.running, |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
-                Progress::Running => format!("for {}", length(self.now.since(since))),
+                Progress::Running => color::out(Hue::Yellow, &format!("for {}", length(self.now.since(since)))),
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
                 Progress::WentDown => "went down".to_owned(),
@@ -210,7 +211,7 @@ impl Status {
         let since = |entry: &Entry| format!("for {}", length(self.now.since(entry.received_at)));
         self.list(out, "waiting", &self.waiting, |entry| (entry, since(entry)))?;
         self.list(out, "unreported", &self.unreported, |entry| {
-            (entry, entry.ret.map_or_else(String::new, |ret| format!("result {ret}")))
+            (entry, entry.ret.map_or_else(String::new, |ret| color::out(Hue::of_result(ret), &format!("result {ret}"))))
         })
     }
 

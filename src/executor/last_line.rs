@@ -59,16 +59,15 @@ impl LastLine {
 
     /// Leaves the line in the current directory, if somebody wants it and it is time.
     pub(super) fn write(&mut self, now: Instant) {
-        if self.due().is_some_and(|due| due <= now) {
+        if self.due(now).is_some_and(|due| due <= now) {
             let _ = fs::write(FILE, last_line(&self.tails[self.latest]));
             (self.behind, self.written_at) = (false, Some(now));
         }
     }
 
     /// When [`Self::write`] has something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let due = || self.written_at.map_or_else(Instant::now, |at| at + EVERY);
-        (self.wanted && self.behind).then(due)
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        (self.wanted && self.behind).then(|| self.written_at.map_or(now, |at| at + EVERY))
     }
 }
 
@@ -117,15 +116,15 @@ mod tests {
 
     #[test]
     fn nobody_who_has_not_asked_gets_a_file() {
-        let mut line = LastLine::default();
-        assert_eq!(line.due(), None);
+        let (mut line, now) = (LastLine::default(), Instant::now());
+        assert_eq!(line.due(now), None);
         line.push(Stream::Stdout, b"x");
-        assert_eq!(line.due(), None);
+        assert_eq!(line.due(now), None);
         line.wanted = true;
-        assert!(line.due().is_some_and(|due| due <= Instant::now()));
-        (line.behind, line.written_at) = (false, Some(Instant::now()));
-        assert_eq!(line.due(), None);
+        assert_eq!(line.due(now), Some(now));
+        (line.behind, line.written_at) = (false, Some(now));
+        assert_eq!(line.due(now), None);
         line.push(Stream::Stdout, b"y");
-        assert_eq!(line.due(), line.written_at.map(|at| at + EVERY));
+        assert_eq!(line.due(now), Some(now + EVERY));
     }
 }

@@ -1,7 +1,6 @@
 //! After a run: what monitoring is told. Nothing of it costs a result; what goes wrong is a warning.
 
 use super::{Handler, Progress, timestamp};
-use crate::action::Queue;
 use crate::error::{Error, Exit, in_full};
 use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
