@@ -39,8 +39,9 @@ pub struct Global {
     /// Print one JSON document instead of text, where a command prints anything
     #[arg(long, global = true)]
     pub json: bool,
-    /// Colour text always, never, or (auto) on a terminal unless NO_COLOR is set
+    /// Whether text is coloured.
     #[arg(
+        help = "Colour text always, never, or (auto) on a terminal unless NO_COLOR is set",
         long,
         global = true,
         value_name = "WHEN",

@@ -5,6 +5,7 @@
 //! begins when metrics are first wanted, with what the history knows then. A program that knows nothing of it counts too.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 
@@ -45,9 +46,9 @@ fn measures(row: &str) -> (String, String) {
     let millis = format!("max(0, {row}finished_at - {row}started_at)");
     let mut class = format!("CASE WHEN {row}started_at IS NULL OR {row}finished_at IS NULL THEN {NEVER_STARTED}");
     for (index, bound) in BOUNDS.iter().enumerate() {
-        class += &format!(" WHEN {millis} <= {} THEN {index}", u64::from(*bound) * 1000);
+        let _ = write!(class, " WHEN {millis} <= {} THEN {index}", u64::from(*bound) * 1000);
     }
-    class += &format!(" ELSE {} END", BOUNDS.len());
+    let _ = write!(class, " ELSE {} END", BOUNDS.len());
     (class, format!("coalesce({millis}, 0)"))
 }
 

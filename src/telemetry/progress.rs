@@ -112,7 +112,7 @@ impl Standing {
 impl Running {
     fn line(&self, columns: usize) -> String {
         let elapsed = clock(self.elapsed);
-        let what = cut(&self.what, columns.saturating_sub(elapsed.len() + 2));
+        let what = cut(&self.what, columns.saturating_sub(elapsed.len() + 1));
         let gap = columns.saturating_sub(1 + what.chars().count() + elapsed.len());
         format!("{}{:gap$}{elapsed}", color::err(Hue::Yellow, &what), "")
     }

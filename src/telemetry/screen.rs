@@ -118,12 +118,8 @@ mod tests {
                         }
                         "[?7l" | "[?7h" => {}
                         up => {
-                            row -= up
-                                .strip_prefix('[')
-                                .and_then(|up| up.strip_suffix('A'))
-                                .unwrap()
-                                .parse::<usize>()
-                                .unwrap()
+                            let up = up.strip_prefix('[').and_then(|up| up.strip_suffix('A'));
+                            row -= up.unwrap().parse::<usize>().unwrap();
                         }
                     }
                     rest = &rest[end + 1..];

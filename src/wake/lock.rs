@@ -110,7 +110,7 @@ impl WakeFiles {
     #[must_use]
     pub fn notifications_taken(&self) -> u64 {
         let marks = fs::read(&self.owed).unwrap_or_default();
-        marks.iter().filter(|mark| **mark == BY_NOTIFICATION).count() as u64
+        marks.into_iter().filter(|mark| *mark == BY_NOTIFICATION).count() as u64
     }
 
     fn mark_with(&self, byte: u8) -> Result<(), LockError> {

@@ -107,7 +107,7 @@ fn source(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)).unwrap()
 }
 
-/// Names and values of the MESSAGE_IDs in the code.
+/// Names and values of what is a `MESSAGE_ID` in the code.
 fn message_ids() -> Vec<(String, String)> {
     let id = |line: &str| {
         let (name, value) = line.strip_prefix("pub const ")?.split_once(": &str = \"")?;
@@ -152,8 +152,8 @@ fn exit_statuses() -> Vec<String> {
 fn metric_names() -> BTreeSet<String> {
     let text = source("telemetry/metrics.rs");
     let calls = ["text.family(\"", "text.single(\"", "self.times(&mut text, \""];
-    let named = calls.iter().flat_map(|call| text.split(call).skip(1)).filter_map(|rest| rest.split('"').next());
-    let names: BTreeSet<_> = named.map(|name| format!("opensvc_actions_{name}")).collect();
+    let found = calls.iter().flat_map(|call| text.split(call).skip(1)).filter_map(|rest| rest.split('"').next());
+    let names: BTreeSet<_> = found.map(|name| format!("opensvc_actions_{name}")).collect();
     assert!(names.len() >= 11, "{names:?}");
     names
 }

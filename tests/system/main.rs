@@ -11,6 +11,7 @@ mod harness;
 mod inetd;
 mod launcher;
 mod leftovers;
+mod metrics;
 mod peers;
 mod reboot;
 mod restart;
