@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::action::Queue;
 use crate::action::civil::Civil;
@@ -39,6 +39,18 @@ pub struct Global {
     /// Print one JSON document instead of text, where a command prints anything
     #[arg(long, global = true)]
     pub json: bool,
+    /// Whether text is coloured.
+    #[arg(
+        help = "Colour text always, never, or (auto) on a terminal unless NO_COLOR is set",
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub color: Color,
     /// Say more; -vv also says which exchanges are made with collectors
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -86,6 +98,47 @@ pub enum Command {
     Register(Register),
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
+    /// Print what a shell needs to complete the command lines of this program
+    Completions {
+        /// The shell: bash, fish or zsh
+        #[arg(value_name = "SHELL", value_enum, hide_possible_values = true)]
+        shell: Shell,
+    },
+}
+
+/// Whether text is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Wherever it goes.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl Color {
+    /// What was asked for; `None`: to find out.
+    #[must_use]
+    pub const fn wanted(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
+}
+
+/// Whose command line is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash, with bash-completion.
+    Bash,
+    /// fish.
+    Fish,
+    /// zsh.
+    Zsh,
 }
 
 /// Options of `status`.

@@ -10,11 +10,11 @@ use tokio::runtime::Builder;
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
 use opensvc_actions::commands::{
-    cancel, dequeue, doctor, history, pause, plan, register, resume, show, show_config, status,
+    cancel, completions, dequeue, doctor, history, pause, plan, register, resume, show, show_config, status,
 };
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, run_as, supervisor};
-use opensvc_actions::telemetry::{log, service};
+use opensvc_actions::telemetry::{color, log, service};
 use opensvc_actions::wake::activation::Activation;
 
 fn main() -> ExitCode {
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         service::mute();
     }
     service::ready();
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    color::decide(cli.global.color.wanted(), no_color.as_deref(), term.as_deref());
     log::init(log::Options {
         verbose: cli.global.verbose,
         quiet: cli.global.quiet,
@@ -73,6 +75,7 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         Some(Command::Doctor) => return block_on(|| doctor::run(global))?,
         Some(Command::Register(options)) => return block_on(|| register::run(global, options))?,
         Some(Command::ShowConfig) => return show_config::run(global),
+        Some(Command::Completions { shell }) => return completions::run(*shell),
     };
     let activation = activation.map_err(Error::Start)?;
     block_on(|| dequeue::run(global, task, activation))

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::action::schedule::Verdict;
 use crate::cli::Global;
 use crate::collector::client::Collector;
+use crate::commands::live::{How, Live};
 use crate::commands::scheduled::{self, Standing};
 use crate::commands::{load, now, require_root};
 use crate::config::{ConfigError, Network, Paths, Settings};
@@ -53,6 +54,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     let (listening, connected) = (!activation.listeners.is_empty(), !activation.connections.is_empty());
     let own_ports = activation.ports();
     let follow = activation.terminal && matches!(task, Task::AsStarted | Task::Dequeue { no_wait: false });
+    let person = activation.terminal && task != Task::Report && !global.quiet;
     let unasked = task == Task::AsStarted && !activation.terminal && !activation.by_inetd;
     let mut doorbell = match Doorbell::new(activation, allow, &rings) {
         Ok(doorbell) => doorbell,
@@ -60,10 +62,23 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     };
     let knocked = connected || doorbell.was_knocked_at();
     let process = Process::new(protocol::Start { listening, knocked, follow });
+    let how = if person && loaded.is_ok() && wake.is_ok() { How::for_person() } else { How::Not };
+    let secret: &[String] = loaded.as_ref().map_or(&[], |(_, settings)| &settings.log.redact);
+    let live = Live::new(how, &paths.state, &stop, secret, global.verbose > 0);
     let run = match (&loaded, &wake) {
         (Ok((paths, settings)), Ok(wake)) => {
             let by_timer = unasked && !knocked;
-            Ok(Run { rings: &rings, stop: &stop, paths, settings, own_ports, wake, by_timer, holder: None })
+            Ok(Run {
+                rings: &rings,
+                stop: &stop,
+                paths,
+                settings,
+                own_ports,
+                wake,
+                by_timer,
+                live: &live,
+                holder: None,
+            })
         }
         (Err(err), _) | (_, Err(err)) => Err(err),
     };
@@ -78,11 +93,13 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
         // On the heap: it is the bulk of this program's state.
         exit = Box::pin(perform(task, process, run, &rings, &stop)) => exit,
         never = doorbell.watch(allow, &rings) => match never {},
+        never = live.watch() => match never {},
         broken = stop.hear_signals() => match broken {
             Ok(never) => match never {},
             Err(err) => fail(&Error::Start(err)),
         },
     };
+    live.end();
     service::stopping();
     doorbell.hear_out().await;
     exit
@@ -160,6 +177,8 @@ struct Run<'a> {
     wake: &'a WakeFiles,
     /// Nobody asked for this run.
     by_timer: bool,
+    /// What a person sees.
+    live: &'a Live<'a>,
     /// While this process holds the lock.
     holder: Option<(Handler<'a>, Progress)>,
 }
@@ -195,7 +214,11 @@ impl<'a> Run<'a> {
                 Seen::Done
             }
             (Step::TakeMark, Some((_, progress))) => {
-                if self.wake.take_mark()? | self.rings.take() {
+                let was_marked = self.wake.take_mark()?;
+                if was_marked {
+                    progress.heard(self.wake.notifications_taken());
+                }
+                if was_marked | self.rings.take() {
                     progress.start_afresh();
                 }
                 Seen::Done
@@ -228,6 +251,7 @@ impl<'a> Run<'a> {
 
     /// Becomes the handler.
     async fn hold(&mut self, lock: RunLock) -> Result<Seen, Error> {
+        self.live.hold();
         let (handler, progress) = self.holder.insert((self.handler(lock)?, Progress::default()));
         *progress = handler.begin().await?;
         Ok(Seen::Locked)
@@ -235,8 +259,8 @@ impl<'a> Run<'a> {
 
     /// Something local has failed: nothing can be done any more.
     fn give_up(&mut self, err: &Error) {
-        if let Some((handler, _)) = self.holder.take() {
-            handler.give_up(err);
+        if let Some((handler, progress)) = self.holder.take() {
+            handler.give_up(err, &progress);
         }
     }
 
@@ -325,10 +349,14 @@ impl<'a> Run<'a> {
 
     /// Waits for the running handler to end. `None`: told to stop.
     async fn follow(&self) -> Result<Option<RunLock>, Error> {
-        let who = self.wake.holder().map_or_else(String::new, |pid| format!(" (process {pid})"));
+        let other = self.wake.holder();
+        self.live.follow(other);
+        self.stop.set_waits(true);
+        let who = other.map_or_else(String::new, |pid| format!(" (process {pid})"));
         tracing::info!("another handler{who} works on this node: waiting for it");
         while !self.stop.is_asked() {
             if let Some(lock) = self.wake.try_lock()? {
+                self.stop.set_waits(false);
                 return Ok(Some(lock));
             }
             tokio::select! { () = sleep(FOLLOW_INTERVAL) => {}, () = self.stop.asked() => {} }

@@ -8,6 +8,7 @@ use crate::commands::text::{ago, as_json, in_words, length, table, when_on_scree
 use crate::commands::{load, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::ledger::view::{Entry, View, Wanted};
+use crate::telemetry::color::{self, Hue};
 use crate::zone;
 
 /// Prints one line for each action; with `--json` one document for each line.
@@ -42,6 +43,6 @@ fn row(entry: &Entry, secret: &[String], now: Timestamp) -> [String; 6] {
     let ago = end.map_or_else(String::new, |end| ago(end, now));
     let took = |ended: Timestamp| entry.started_at.map(|started| length(ended.since(started)));
     let took = entry.finished_at.and_then(took).unwrap_or_else(|| "-".to_owned());
-    let result = entry.ret.map_or_else(|| "-".to_owned(), |ret| ret.to_string());
+    let result = entry.ret.map_or_else(|| "-".to_owned(), |ret| color::out(Hue::of_result(ret), &ret.to_string()));
     [ended, ago, result, took, entry.key.to_string(), in_words(entry, secret)]
 }

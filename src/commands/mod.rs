@@ -1,9 +1,11 @@
 //! One file per command; each reads like its man page.
 
 pub mod cancel;
+pub mod completions;
 pub mod dequeue;
 pub mod doctor;
 pub mod history;
+mod live;
 pub mod password;
 pub mod pause;
 pub mod plan;

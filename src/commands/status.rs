@@ -22,6 +22,7 @@ use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
 use crate::ledger::story::{Attempt, Step};
 use crate::ledger::view::{Entry, View};
+use crate::telemetry::color::{self, Hue};
 use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::holder;
 
@@ -220,7 +221,7 @@ impl Status {
         self.list(out, "running", &actions.running, "", |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
-                Progress::Running => format!("for {}", length(self.now.since(since))),
+                Progress::Running => color::out(Hue::Yellow, &format!("for {}", length(self.now.since(since)))),
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
                 Progress::WentDown => "went down".to_owned(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::action::time::Timestamp;
 use crate::action::{redact, words};
 use crate::ledger::view::Entry;
+use crate::telemetry::color;
 use crate::zone;
 
 /// A moment for people, in local time: `2026-11-21 10:00:03+01:00`.
@@ -152,13 +153,14 @@ fn columns<const N: usize>(
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+            *width = color::width(cell).max(*width);
         }
     }
     for row in rows {
         let mut line = indent.to_owned();
         for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}  "); // a string takes everything
+            let room = width - color::width(cell) + 2;
+            let _ = write!(line, "{cell}{:room$}", ""); // a string takes everything
         }
         writeln!(out, "{}", cut(line.trim_end(), screen))?;
     }

@@ -11,8 +11,8 @@ use super::overrides::{Notes, Overrides};
 use super::references::References;
 use super::url::shown;
 use super::{
-    Ack, ConfigError, Execution, Format, Launcher, Log, Origin, Paths, Proxy, QueueSettings, Retention, Secret,
-    Settings, TimerSchedule, Tls, Wake,
+    Ack, ConfigError, Execution, Format, Launcher, Log, Metrics, Origin, Paths, Proxy, QueueSettings, Retention,
+    Secret, Settings, TimerSchedule, Tls, Wake,
 };
 use crate::action::Queue;
 use crate::action::schedule::Schedule;
@@ -74,6 +74,7 @@ impl Sources<'_> {
                 kept_output: notes.value("retention.kept_output", from.kept_in_all.as_ref(), KEPT_IN_ALL),
             },
             log: Log { redact: notes.value("log.redact", from.redact.as_ref(), Vec::new()) },
+            metrics: Metrics { textfile: notes.value("metrics.textfile", from.textfile.as_ref(), None) },
             listener_port: self.listener_port(&mut notes),
             warnings: notes.warnings,
             origins: notes.origins,

@@ -68,6 +68,8 @@ impl Settings {
         add("retention.history".to_owned(), show(self.retention.history));
         add("retention.kept_output".to_owned(), size::show(self.retention.kept_output));
         add("log.redact".to_owned(), list(&self.log.redact));
+        let textfile = self.metrics.textfile.as_ref();
+        add("metrics.textfile".to_owned(), textfile.map_or("none".to_owned(), |path| path.display().to_string()));
         rows
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Fragments {
     /// `retention.kept_output`
     pub(super) kept_in_all: Option<Located<u64>>,
     pub(super) redact: Option<Located<Vec<String>>>,
+    pub(super) textfile: Option<Located<Option<PathBuf>>>,
     pub(super) policy: PolicyFragment,
 }
 
@@ -93,7 +94,7 @@ impl Fragments {
 
     /// The same from the top table of the file.
     pub(super) fn read_table(&mut self, path: &Arc<Path>, mut top: Table) -> Result<(), ConfigError> {
-        top.unsupported(&["metrics", "external_actions"])?;
+        top.unsupported(&["external_actions"])?;
         set(&mut self.queues, top.take("queues").map(queues))?;
         self.read_collector(top.table("collector")?)?;
         self.read_execution(top.table("execution")?)?;
@@ -114,6 +115,10 @@ impl Fragments {
         let mut log = top.table("log")?;
         set(&mut self.redact, log.take("redact").map(|item| item.read_each(not_empty)))?;
         log.finish()?;
+
+        let mut metrics = top.table("metrics")?;
+        set(&mut self.textfile, metrics.take("textfile").map(|item| item.read(|text| file_name(text).map(Some))))?;
+        metrics.finish()?;
         top.finish()
     }
 
@@ -280,6 +285,14 @@ fn not_empty(text: &str) -> Result<String, String> {
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(without_nul(text)?);
     if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+fn file_name(text: &str) -> Result<PathBuf, String> {
+    let path = absolute(text)?;
+    match path.file_name() {
+        Some(_) if !text.ends_with('/') => Ok(path),
+        _ => Err(format!("{text:?} is not the name of a file")),
+    }
 }
 
 fn program(text: &str) -> Result<String, String> {

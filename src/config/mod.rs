@@ -39,8 +39,8 @@ pub use paths::Paths;
 pub use registration::Registration;
 pub use secret::Secret;
 pub use settings::{
-    Ack, Execution, Explained, Format, Launcher, Log, Origin, Origins, Proxy, QueueSettings, Retention, Settings,
-    TimerSchedule, Tls, Wake,
+    Ack, Execution, Explained, Format, Launcher, Log, Metrics, Origin, Origins, Proxy, QueueSettings, Retention,
+    Settings, TimerSchedule, Tls, Wake,
 };
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is hidden in the journal.
     pub log: Log,
+    /// What is left for monitoring.
+    pub metrics: Metrics,
     /// The TCP port on which the collector notifies this node: `listener.port`, else [`super::listener::PORT`].
     pub listener_port: u16,
     /// What an operator should know although it is allowed; one sentence each.
@@ -177,6 +179,13 @@ pub struct Retention {
 pub struct Log {
     /// Globs on option names whose values are hidden, beside the built-in ones.
     pub redact: Vec<String>,
+}
+
+/// What is left for monitoring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file that is written after each run, in the text format of Prometheus; absolute. `None`: no metrics.
+    pub textfile: Option<PathBuf>,
 }
 
 /// Where one value comes from.

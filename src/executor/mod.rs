@@ -7,6 +7,7 @@ pub mod drain;
 pub mod environment;
 mod inherited;
 pub mod kept;
+pub mod last_line;
 pub mod launch;
 pub mod launcher;
 pub mod machine;

@@ -10,6 +10,7 @@ use rustix::pipe::fcntl_getpipe_size;
 
 use crate::action::output::Clamp;
 use crate::executor::kept::{self, Keeper};
+use crate::executor::last_line::LastLine;
 
 /// How many bytes are read at once: all that a pipe holds.
 const PIECE: usize = 64 * 1024;
@@ -18,6 +19,7 @@ const PIECE: usize = 64 * 1024;
 pub(super) struct Output {
     pub(super) stdout: Stream,
     pub(super) stderr: Stream,
+    pub(super) last_line: LastLine,
     buffer: Vec<u8>,
 }
 
@@ -30,16 +32,18 @@ impl Output {
             Stream { pipe, clamp: Clamp::new(), keeper }
         };
         let (stdout, stderr) = (stream(stdout, kept::Stream::Stdout), stream(stderr, kept::Stream::Stderr));
-        Self { stdout, stderr, buffer: vec![0; PIECE] }
+        Self { stdout, stderr, last_line: LastLine::default(), buffer: vec![0; PIECE] }
     }
 
     /// Reads a piece of each stream that has one.
     pub(super) fn read(&mut self, stdout: bool, stderr: bool) {
         if stdout {
-            self.stdout.read(&mut self.buffer);
+            let read = self.stdout.read(&mut self.buffer);
+            self.last_line.push(kept::Stream::Stdout, &self.buffer[..read]);
         }
         if stderr {
-            self.stderr.read(&mut self.buffer);
+            let read = self.stderr.read(&mut self.buffer);
+            self.last_line.push(kept::Stream::Stderr, &self.buffer[..read]);
         }
     }
 

@@ -39,6 +39,7 @@ impl Handler<'_> {
             match self.fetch(index, progress).await {
                 Ok(new) => news |= new,
                 Err(Error::Collector(err)) => {
+                    progress.counters.fetched(queue, false);
                     progress.not_fetched.insert(queue);
                     if matches!(err, CollectorError::Http(_)) {
                         progress.posting.unreachable.insert(queue);
@@ -59,6 +60,7 @@ impl Handler<'_> {
         let (queue, endpoint) = (collector.queue(), collector.endpoint());
         let Some(mut batch) = self.persist(|| collector.fetch()).await? else { return Ok(false) };
         *progress.posting.successes.entry(queue).or_default() += 1;
+        progress.counters.fetched(queue, true);
         remembered(Contact::made(self.state, queue, now()));
         tracing::debug!("{queue}: {} rows", batch.actions.len() + batch.malformed.len());
         for unusable in &batch.unusable {

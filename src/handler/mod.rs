@@ -30,6 +30,7 @@ macro_rules! about_key {
 
 mod fetch;
 mod lanes;
+mod metrics;
 mod outbox;
 mod recover;
 mod report;
@@ -60,6 +61,7 @@ use crate::executor::launcher::{Launcher, NoLauncher};
 use crate::handler::report::Posting;
 use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
+use crate::telemetry::metrics::Counters;
 use crate::wake::dequeuers::Dequeuer;
 use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::stop::Stop;
@@ -118,9 +120,16 @@ pub struct Progress {
     /// does not go down after all, the next start finds it.
     boot_ends: bool,
     done: u64,
+    /// For metrics: what the ledger does not know.
+    counters: Counters,
 }
 
 impl Progress {
+    /// So many notifications are answered by the next fetch.
+    pub fn heard(&mut self, notifications: u64) {
+        self.counters.heard(notifications);
+    }
+
     /// Somebody wants a fetch: of every queue, those that failed before included.
     pub fn start_afresh(&mut self) {
         self.fetched = Exit::Ok;
@@ -158,6 +167,7 @@ impl Handler<'_> {
             progress.lasting = progress.lasting.and(Exit::Unavailable);
         }
         crash::point("ledger-opened");
+        self.count_for_metrics();
         self.recover().await?;
         crash::point("recovered");
         Ok(progress)
@@ -200,7 +210,8 @@ impl Handler<'_> {
 
     /// Lets go of the lock after something local has failed. A ledger that has turned out to be damaged is set aside, for
     /// the next start to make a new one.
-    pub fn give_up(self, err: &Error) {
+    pub fn give_up(self, err: &Error, progress: &Progress) {
+        self.write_metrics(progress, err.exit());
         if let Error::Ledger(err) = err {
             if let Err(err) = self.ledger.into_inner().retire_if_damaged(err, timestamp()) {
                 tracing::error!("{}", Error::from(err).report());
@@ -211,17 +222,21 @@ impl Handler<'_> {
     /// Lets go of the lock, and tells what everything has come to.
     #[must_use]
     pub fn end(self, progress: &Progress) -> Exit {
-        if self.stop.is_asked() {
+        let exit = if self.stop.is_asked() {
             tracing::info!("told to stop; what is left waits for the next start");
-            return Exit::Ok;
-        }
-        tracing::debug!("done: {} actions", progress.done);
-        progress.lasting.and(progress.fetched).and(progress.posting.exit)
+            Exit::Ok
+        } else {
+            tracing::debug!("done: {} actions", progress.done);
+            progress.lasting.and(progress.fetched).and(progress.posting.exit)
+        };
+        self.write_metrics(progress, exit);
+        exit
     }
 
     /// Posts what is not accepted yet; fetches nothing and runs nothing.
     pub async fn report(mut self) -> Exit {
         let mut progress = Progress::default();
+        self.count_for_metrics();
         let reported = match self.recover().await {
             Ok(()) => self.report_finished(&mut progress).await,
             Err(err) => Err(err),
@@ -230,7 +245,9 @@ impl Handler<'_> {
             tracing::error!("{}", err.report());
             progress.lasting = err.exit();
         }
-        if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) }
+        let exit = if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) };
+        self.write_metrics(&progress, exit);
+        exit
     }
 
     /// Whether commands can be run at all: else nothing is fetched.

@@ -51,7 +51,7 @@ pub fn inspect(state: &Path) -> Result<Found, LedgerError> {
 
 fn look(state: &Path) -> Result<Found, LedgerError> {
     let damaged = |err: LedgerError| match &err {
-        LedgerError::Sqlite { source, .. } if smell(source) != Smell::None => Ok(Found::Damaged(source.to_string())),
+        LedgerError::Sqlite { error, .. } if smell(error) != Smell::None => Ok(Found::Damaged(error.to_string())),
         _ => Err(err),
     };
     let (path, connection) = match connect_by(state, |path| Connection::open_with_flags(uri(path), FLAGS)) {
@@ -66,7 +66,7 @@ fn look(state: &Path) -> Result<Found, LedgerError> {
     match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
         Ok(answer) if answer == "ok" => Ok(Found::Whole(View { path, connection })),
         Ok(answer) => Ok(Found::Damaged(answer)),
-        Err(source) => damaged(LedgerError::Sqlite { path, source }),
+        Err(error) => damaged(LedgerError::Sqlite { path, error }),
     }
 }
 
@@ -123,6 +123,6 @@ impl View {
     pub fn has_heard_of(&self, queue: Queue) -> Result<bool, LedgerError> {
         const QUERY: &str = "SELECT EXISTS (SELECT 1 FROM action WHERE queue = ?1) OR EXISTS (SELECT 1 FROM tombstone WHERE queue = ?1)";
         let heard = self.connection.query_row(QUERY, [queue.as_str()], |row| row.get(0));
-        heard.map_err(|source| LedgerError::Sqlite { path: self.path.clone(), source })
+        heard.map_err(|error| LedgerError::Sqlite { path: self.path.clone(), error })
     }
 }

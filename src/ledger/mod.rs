@@ -13,6 +13,7 @@
 //! | [`view`] | looking at it beside a handler |
 //! | [`story`] | what else people want to know, at no cost |
 //! | [`inspect`] | examining it without a trace |
+//! | [`totals`] | how many actions ended how |
 //! | [`orders`] | what a person orders about an action, beside a handler |
 //! | [`pause`], [`contact`] | two small files beside it |
 //! | `reserve.rs` | room for the day when the disk is full |
@@ -32,6 +33,7 @@ mod schema;
 pub mod story;
 #[cfg(test)]
 mod tests;
+pub mod totals;
 pub mod view;
 
 use std::path::PathBuf;

@@ -20,6 +20,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::screen::Above;
+
 /// Identifies "an action was received" in the journal.
 pub const RECEIVED: &str = "c9414a66b1994d9dad91bb489796653b";
 /// Identifies "an action's command starts" in the journal.
@@ -65,7 +67,7 @@ pub fn init(options: Options) {
         tracing_subscriber::registry().with(syslog).init();
     } else {
         let format = if io::stderr().is_terminal() { Lines::Person } else { Lines::Plain };
-        let stderr = lines.event_format(format).with_writer(io::stderr).with_ansi(false).with_filter(ours);
+        let stderr = lines.event_format(format).with_writer(Above).with_ansi(false).with_filter(ours);
         tracing_subscriber::registry().with(stderr).init();
     }
 }

@@ -31,8 +31,10 @@ pub enum LockError {
     },
 }
 
-/// What a timer's run writes into the mark; whoever else sets it writes a line end.
+/// What a timer's run writes into the mark; whoever else sets it writes a line end, but for a notification.
 const BY_SCHEDULE: u8 = b's';
+/// What each notification writes.
+const BY_NOTIFICATION: u8 = b'n';
 
 /// Who waits for a fetch that has not succeeded yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,21 @@ impl WakeFiles {
         if let Ok(mut mark) = OpenOptions::new().append(true).open(&self.mark) {
             let _ = mark.write_all(&[byte]);
         }
+    }
+
+    /// The same as [`Self::set_mark`] for a notification: they are counted.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn set_mark_of_notification(&self) -> Result<(), LockError> {
+        self.mark_with(BY_NOTIFICATION)
+    }
+
+    /// How many notifications there were, of whatever process, in the mark that was taken last.
+    #[must_use]
+    pub fn notifications_taken(&self) -> u64 {
+        let marks = fs::read(&self.owed).unwrap_or_default();
+        marks.into_iter().filter(|mark| *mark == BY_NOTIFICATION).count() as u64
     }
 
     fn mark_with(&self, byte: u8) -> Result<(), LockError> {

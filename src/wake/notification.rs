@@ -58,7 +58,7 @@ impl Rings {
     }
 
     fn ring(&self) {
-        if let Some(Err(err)) = self.mark.as_ref().map(WakeFiles::set_mark) {
+        if let Some(Err(err)) = self.mark.as_ref().map(WakeFiles::set_mark_of_notification) {
             tracing::debug!("a notification that only this process remembers: {err}");
         }
         self.count.set(self.count.get() + 1);

@@ -29,6 +29,7 @@ enum Urgency {
 pub struct Stop {
     urgency: Cell<Urgency>,
     raised: Notify,
+    waits: Cell<bool>,
 }
 
 impl Stop {
@@ -46,13 +47,24 @@ impl Stop {
                 _ = hang_up.recv() => self.raise(Urgency::Now),
                 _ = interrupt.recv() => match self.urgency.get() {
                     Urgency::None => {
-                        tracing::info!("finishing the current action; interrupt again to leave it running");
+                        if self.waits.get() {
+                            tracing::info!("not waiting any longer; the other handler goes on");
+                        } else {
+                            tracing::info!(
+                                "finishing the current action and starting no other; interrupt again to leave it running"
+                            );
+                        }
                         self.raise(Urgency::AfterThis);
                     }
                     _ => self.raise(Urgency::Now),
                 },
             }
         }
+    }
+
+    /// From now on this process only waits for another one, or does so no more: what an interrupt does is said so.
+    pub fn set_waits(&self, waits: bool) {
+        self.waits.set(waits);
     }
 
     fn raise(&self, urgency: Urgency) {

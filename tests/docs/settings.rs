@@ -79,12 +79,29 @@ fn the_tables_of_the_dialects_know_every_key_of_the_collector_table() {
     }
 }
 
+/// For the manual: every key as the program knows it, with its default as `show-config` prints it.
+pub(super) fn keys_with_defaults() -> String {
+    let defaults = shown(&load(""));
+    let of = |key: &str| {
+        let shown = key.strip_prefix("collector.").filter(|key| !key.starts_with("rpc."));
+        let shown = shown.map_or_else(|| key.to_owned(), |key| format!("collector.oc3.{key}"));
+        defaults.iter().find(|(key, _)| *key == shown).map(|(_, value)| value.clone())
+    };
+    let line = |key: String| {
+        let default = match &*key {
+            "queues" => Some("auto".to_owned()),
+            "collector.node" => Some("the host name".to_owned()),
+            _ => of(&key),
+        };
+        format!("{key:26} {}", default.unwrap_or_else(|| "none".to_owned())).replace('-', "\\-") + "\n"
+    };
+    to_describe().into_iter().map(line).collect()
+}
+
 #[test]
 fn the_manual_describes_every_key_and_no_other() {
-    let sections = shipped("man/opensvc-actions.8.sections");
+    let sections = shipped("man/opensvc-actions.toml.5.sections");
     let settings = sections.split(".SH SETTINGS\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
-    // what stands before is about node.conf
-    let settings = settings.split(".I actions.toml\nand the drop-ins").nth(1).unwrap();
     let described: Vec<&str> = settings.split(".TP\n").filter_map(|entry| entry.lines().next()).collect();
     let described: BTreeSet<String> = described
         .iter()

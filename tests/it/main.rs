@@ -9,22 +9,25 @@
 mod support;
 
 mod dequeuers;
-mod documents;
 mod doctor;
+mod documents;
 mod environment;
 mod exits;
 mod groups;
 mod history;
+mod idle;
 mod interruptions;
 mod kept;
 mod ledger;
 mod losses;
 mod main_path;
+mod metrics;
 mod operator;
 mod output;
 mod parallel;
 mod plan;
 mod policy;
+mod progress;
 mod proxy;
 mod queues;
 mod register;

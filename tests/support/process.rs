@@ -33,8 +33,8 @@ enum Fds {
     Inetd(OwnedFd),
     /// The socket is descriptor 3, as systemd does it.
     Systemd(OwnedFd),
-    /// All three are a terminal.
-    Terminal,
+    /// All three are a terminal, with what comes from this descriptor as its keyboard.
+    Terminal(Option<OwnedFd>),
 }
 
 impl Launch {
@@ -92,7 +92,14 @@ impl Launch {
 
     /// With a terminal instead of all of these. What is printed on it goes to standard output.
     pub(crate) fn terminal(mut self) -> Self {
-        self.fds = Fds::Terminal;
+        self.fds = Fds::Terminal(None);
+        self
+    }
+
+    /// The same, with a keyboard.
+    #[allow(dead_code, reason = "not every test binary needs more")]
+    pub(crate) fn terminal_with(mut self, keyboard: impl Into<OwnedFd>) -> Self {
+        self.fds = Fds::Terminal(Some(keyboard.into()));
         self
     }
 
@@ -112,7 +119,7 @@ impl Launch {
                 command.args(["-c", become_it, "sh"]).arg(program).args(args);
                 command
             }
-            Fds::Terminal => {
+            Fds::Terminal(_) => {
                 let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
                 let quoted: Vec<_> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
                 let mut command = Command::new("script");
@@ -130,7 +137,8 @@ impl Launch {
         command.env_clear().envs(env).current_dir("/");
         command.stdin(Stdio::null()).stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         match fds {
-            Fds::None | Fds::Terminal => {}
+            Fds::None | Fds::Terminal(None) => {}
+            Fds::Terminal(Some(keyboard)) => drop(command.stdin(keyboard)),
             Fds::Inetd(socket) => {
                 command.stdout(socket.try_clone().unwrap()).stderr(socket.try_clone().unwrap()).stdin(socket);
             }

@@ -12,6 +12,7 @@ mod harness;
 mod inetd;
 mod launcher;
 mod leftovers;
+mod metrics;
 mod packages;
 mod peers;
 mod reboot;

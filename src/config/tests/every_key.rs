@@ -34,6 +34,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("retention.history", r#""366d""#, "366d"),
     ("retention.kept_output", r#""2GiB""#, "2GiB"),
     ("log.redact", r#"["*phrase*", "pin"]"#, "*phrase*, pin"),
+    ("metrics.textfile", r#""/srv/n1.prom""#, "/srv/n1.prom"),
 ];
 
 fn toml(key: &str, value: &str) -> String {

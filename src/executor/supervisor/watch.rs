@@ -63,8 +63,13 @@ pub(super) fn watch(tree: &mut Tree, spec: &Spec, output: &mut Output, watched: 
     let mut ending: Option<Ending> = None;
     loop {
         let deadline = ending.as_ref().map_or(term_at, |ending| Some(ending.kill_at));
+        let deadline = [deadline, output.last_line.due(Instant::now())].into_iter().flatten().min();
         let ready = wait(output, watched, deadline)?;
         output.read(ready.stdout, ready.stderr);
+        if ready.cancel {
+            output.last_line.look();
+        }
+        output.last_line.write(Instant::now());
         if ready.child {
             heed(watched.child, || Some(()));
             tree.reap();
