@@ -14,4 +14,5 @@ mod leftovers;
 mod peers;
 mod reboot;
 mod restart;
+mod runas;
 mod units;
