@@ -86,6 +86,8 @@
 //! * Nothing is fetched that there is no room to record, and a full disk holds no result back. A ledger that is damaged
 //!   is replaced by one that begins with the run directories, and until it is certain that no collector sends earlier
 //!   rows again, such rows are answered and not run.
+//! * What people want to know beside what has to be known is noted and rides on the next commit, [`ledger::story`]: it
+//!   costs no sync, nothing is decided by it, and what a crash takes of it is missed by nobody.
 //! * An answer costs one sync, an action one more; that a result was accepted costs none: if a power cut takes it back,
 //!   it is posted again.
 //! * What may run is [`action::policy`]'s to say, about the words that are executed and not about the text that was
@@ -98,6 +100,7 @@
 //!   [`ledger::inspect`].
 //! * What is too long for a report stays on the node as far as the settings and the disk allow, [`executor::kept`]; no
 //!   result and no command depends on it.
+//! * A command runs as root, or as the user that a rule of the policy names and as nobody else, [`executor::run_as`].
 //! * Only what a supervisor has started is ever killed in its name, and of an action that must end, all of it:
 //!   [`executor::tree`], [`executor::remains`].
 //! * A queue that something else on this node dequeues is not fetched, as far as that can be seen: [`wake::dequeuers`].

@@ -16,6 +16,7 @@ pub mod show;
 pub mod show_config;
 pub mod status;
 mod text;
+mod unfinished;
 
 use std::io::{self, BufWriter, Write as _};
 use std::time::SystemTime;

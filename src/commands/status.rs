@@ -1,27 +1,24 @@
 //! `status`: what this node does and what waits, on one screen.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::action::Queue;
-use crate::action::admission::State;
 use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
 use crate::commands::text::{as_json, in_words, length, pairs, printable, table, when, when_and_ago};
+use crate::commands::unfinished::{Actions, Progress};
 use crate::commands::{load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
-use crate::executor::boot;
-use crate::executor::run::RunDir;
 use crate::ledger::LedgerError;
 use crate::ledger::contact::Contact;
 use crate::ledger::pause::Pause;
-use crate::ledger::story::{Attempt, Step};
-use crate::ledger::view::{Entry, View};
+use crate::ledger::story::Attempt;
+use crate::ledger::view::Entry;
 use crate::telemetry::color::{self, Hue};
 use crate::wake::dequeuers::{self, Dequeuer};
 use crate::wake::holder;
@@ -66,15 +63,6 @@ struct Status {
     secret: Vec<String>,
 }
 
-/// What is not over yet.
-#[derive(Default)]
-struct Actions {
-    running: Vec<(Entry, Progress)>,
-    waiting: Vec<Entry>,
-    /// With each the last attempt to report it that went wrong.
-    unreported: Vec<(Entry, Option<Attempt>)>,
-}
-
 struct ScheduleStatus {
     /// As it is written; `None`: not at all, which is always.
     text: Option<String>,
@@ -93,18 +81,6 @@ struct QueueStatus {
 /// Another dequeuer in JSON.
 fn document(other: &Dequeuer) -> Value {
     json!({ "kind": other.kind(), "text": other.to_string(), "recipe": other.recipe() })
-}
-
-/// How far an action is that the ledger calls started.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Running,
-    /// It was told to end.
-    Cancelled,
-    /// It has ended, and no handler has taken that over yet.
-    Ended,
-    /// The machine went down meanwhile.
-    WentDown,
 }
 
 impl Status {
@@ -288,30 +264,6 @@ impl Status {
     }
 }
 
-impl Actions {
-    fn look(state: &Path) -> Result<Self, Error> {
-        let Some(view) = View::open(state)? else { return Ok(Self::default()) };
-        let boot_id = boot::id().map_err(Error::Start)?;
-        let with_progress = |entry: Entry| {
-            let progress = progress(state, &entry, &boot_id);
-            (entry, progress)
-        };
-        let with_attempt = |entry: Entry| {
-            let last = view.last_attempt(entry.key, Step::Report)?;
-            Ok((entry, last))
-        };
-        Ok(Self {
-            running: view.in_state(State::Started)?.into_iter().map(with_progress).collect(),
-            waiting: view.in_state(State::Received)?,
-            unreported: view
-                .in_state(State::Finished)?
-                .into_iter()
-                .map(with_attempt)
-                .collect::<Result<_, LedgerError>>()?,
-        })
-    }
-}
-
 fn times(number: u32) -> String {
     if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
@@ -366,31 +318,6 @@ impl QueueStatus {
             "age_seconds": self.contact.last.map(|last| now.since(last).as_secs()),
             "error": self.contact.error.as_ref().map(|(at, text)| json!({ "at": at.to_string(), "text": text })),
         })
-    }
-}
-
-impl Progress {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Cancelled => "cancelled",
-            Self::Ended => "ended",
-            Self::WentDown => "went_down",
-        }
-    }
-}
-
-/// Looks at the run directory, and not at the claim in it: a look at that takes its lock for a moment.
-fn progress(state: &Path, entry: &Entry, boot_id: &str) -> Progress {
-    let run = RunDir::of(state, entry.key);
-    if run.has_record() {
-        Progress::Ended
-    } else if entry.boot_id.as_deref() != Some(boot_id) || run.is_abandoned(boot_id) {
-        Progress::WentDown
-    } else if run.is_cancelled() {
-        Progress::Cancelled
-    } else {
-        Progress::Running
     }
 }
 

@@ -112,11 +112,11 @@ impl Handler<'_> {
             Ok(Some(false)) => Acknowledged::ByFetch,
             Err(err) => {
                 let why = Error::from(err).report();
-                self.ledger.borrow_mut().note(Note::Unacknowledged(queue, ids.to_vec(), timestamp(), why.clone()));
+                self.note(Note::Unacknowledged(queue, ids.to_vec(), timestamp(), why.clone()));
                 return Err(why);
             }
         };
-        self.ledger.borrow_mut().note(Note::Acknowledged(queue, ids.to_vec(), timestamp(), how));
+        self.note(Note::Acknowledged(queue, ids.to_vec(), timestamp(), how));
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ macro_rules! about_key {
     };
 }
 
+mod ended;
 mod fetch;
 mod lanes;
 mod metrics;

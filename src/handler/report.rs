@@ -149,13 +149,17 @@ impl Handler<'_> {
                 continue;
             };
             let Some(collector) = self.collector(key.queue) else {
-                about_key!(warn, key, [], "{key}: its result waits for queue {} to be configured again", key.queue);
+                let why = format!("its result waits for queue {} to be configured again", key.queue);
+                about_key!(warn, key, [], "{key}: {why}");
+                self.note(Note::Failed(*key, Step::Report, timestamp(), why));
                 posting.exit = posting.exit.and(Exit::TempFail);
                 continue;
             };
             // Where the ledger was lost, nobody knows any more which collector it was.
             if !endpoint.is_empty() && collector.endpoint() != endpoint {
-                about_key!(warn, key, [], "{key}: its result belongs to {endpoint}, which is not configured any more");
+                let why = format!("its result belongs to {endpoint}, which is not configured any more");
+                about_key!(warn, key, [], "{key}: {why}");
+                self.note(Note::Failed(*key, Step::Report, timestamp(), why));
                 posting.exit = posting.exit.and(Exit::TempFail);
                 continue;
             }
@@ -279,7 +283,7 @@ impl Handler<'_> {
     fn note_failed_reports(&self, keys: &[ActionKey], err: &CollectorError) {
         let (at, why) = (timestamp(), in_full(err));
         for key in keys {
-            self.ledger.borrow_mut().note(Note::Failed(*key, Step::Report, at, why.clone()));
+            self.note(Note::Failed(*key, Step::Report, at, why.clone()));
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::policy::Permit;
 use crate::action::state::Next;
-use crate::action::usage::Usage;
 use crate::action::{ActionKey, redact, words};
 use crate::config::Ack;
 use crate::crash;
@@ -22,14 +21,10 @@ use crate::error::Error;
 use crate::executor::kept;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
 use crate::executor::launcher::NotLaunched;
-use crate::executor::record::Record as EndRecord;
 use crate::executor::run::RunDir;
-use crate::ledger::story::{Acknowledged, Note, Step};
+use crate::ledger::story::{Acknowledged, Note};
 use crate::ledger::{Change, Record};
 use crate::telemetry::log;
-
-/// How often an action whose command cannot be started is tried before that is its result.
-const START_TRIES: u32 = 3;
 
 /// What became of a command while this handler watched.
 pub(super) enum Ran {
@@ -248,53 +243,6 @@ impl<'a> Handler<'a> {
                 Ran::Ended(self.interrupted(record, "its supervisor was killed, and its end was not seen"), None)
             }
         })
-    }
-
-    /// What a record says.
-    fn ended(&self, record: &Record, end: EndRecord, told: Option<Told>) -> Ran {
-        match self.outcome(record, end) {
-            Ok(outcome) => Ran::Ended(outcome, told),
-            Err(not_started) => {
-                if let Some(told) = told {
-                    told.recorded();
-                }
-                Ran::NotStarted(not_started)
-            }
-        }
-    }
-
-    /// The result that a record tells, which is said; or why the command could not be started.
-    pub(super) fn outcome(&self, record: &Record, end: EndRecord) -> Result<Outcome, String> {
-        let EndRecord { ended, not_started, stdout, stderr, ended_at, duration_usec, usage } = end;
-        let Some(ended) = ended else { return Err(not_started.unwrap_or_default()) };
-        let mut reason = ended.reason();
-        if let Some(remark) = usage.as_ref().and_then(Usage::lack_of_memory) {
-            reason = Some(reason.map_or_else(|| format!("{OURS}{remark}"), |reason| format!("{reason}; {remark}")));
-        }
-        said_finished(record, ended.ret(), reason.as_deref(), Duration::from_micros(duration_usec));
-        if let Some(usage) = usage {
-            self.note(Note::Used(record.key, usage));
-        }
-        Ok(Outcome { ret: ended.ret(), stdout, stderr, ended_at })
-    }
-
-    /// Notes that a command could not be started. `Some`, with the reason: the action waits for a better moment.
-    pub(super) fn note_not_started(
-        &self,
-        record: &Record,
-        reason: String,
-        pending: &mut Pending<'_>,
-    ) -> Option<String> {
-        let key = record.key;
-        self.note(Note::Failed(key, Step::Start, timestamp(), reason.clone()));
-        if record.tries + 1 < START_TRIES {
-            pending.changes.push(Change::NotStarted(key));
-            return Some(reason);
-        }
-        let ended = Ended::NotExecutable(reason);
-        said_finished(record, ended.ret(), ended.reason().as_deref(), Duration::ZERO);
-        pending.changes.push(Change::Finished(key, without_output(&ended)));
-        None
     }
 
     /// Under `ack = "started"`, tells the collector only now.

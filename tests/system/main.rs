@@ -17,4 +17,5 @@ mod packages;
 mod peers;
 mod reboot;
 mod restart;
+mod runas;
 mod units;
