@@ -56,7 +56,8 @@ pub(super) struct Live<'a> {
     /// Show the last line of each command's output.
     last_lines: bool,
     view: RefCell<Option<View>>,
-    since: Since,
+    /// From when on; `None`: that could not be found out, and nothing is shown.
+    since: Option<Since>,
     /// The handler that is followed.
     other: Cell<Option<u32>>,
     /// There was something to look at.
@@ -73,12 +74,16 @@ impl<'a> Live<'a> {
             secret,
             last_lines,
             view: RefCell::default(),
-            since: Since::default(),
+            since: None,
             other: Cell::default(),
             began: Cell::default(),
         };
         if how != How::Not {
-            live.since = live.with_view(View::since_now).unwrap_or_default();
+            // Where there is no ledger yet, everything is new.
+            live.since = match View::open(state) {
+                Ok(view) => view.map_or(Some(Since::default()), |view| view.since_now().ok()),
+                Err(_) => None,
+            };
         }
         live
     }
@@ -121,13 +126,16 @@ impl<'a> Live<'a> {
             screen::end();
         }
         if self.how != How::Not && self.began.get() {
-            tracing::info!("{}", self.standing().unwrap_or_default().summary());
+            if let Some(standing) = self.standing() {
+                tracing::info!("{}", standing.summary());
+            }
         }
     }
 
     /// How far it is; `None` where that cannot be read just now.
     fn standing(&self) -> Option<Standing> {
-        let (tally, started) = self.with_view(|view| Ok((view.tally(self.since)?, view.in_state(State::Started)?)))?;
+        let since = self.since?;
+        let (tally, started) = self.with_view(|view| Ok((view.tally(since)?, view.in_state(State::Started)?)))?;
         let now = now();
         let running = started.iter().map(|entry| Running {
             what: format!("{} {}", entry.key, in_words(entry, self.secret)),

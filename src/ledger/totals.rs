@@ -176,7 +176,7 @@ impl View {
     /// When the ledger cannot be read.
     pub fn since_now(&self) -> Result<Since, LedgerError> {
         let query = format!(
-            "SELECT coalesce((SELECT min(rowid) FROM action WHERE {}), (SELECT max(rowid) + 1 FROM action), 0)",
+            "SELECT coalesce((SELECT min(rowid) FROM action WHERE {} AND state <> 'finished'), (SELECT max(rowid) + 1 FROM action), 0)",
             schema::OPEN
         );
         let first = self.connection.query_row(&query, [], |row| row.get(0)).map_err(|source| self.failed(source))?;
@@ -190,10 +190,10 @@ impl View {
     /// When the ledger cannot be read.
     pub fn tally(&self, since: Since) -> Result<Tally, LedgerError> {
         let query = format!(
-            "SELECT (SELECT count(*) FROM action WHERE rowid >= ?1 AND ret = 0),
-                    (SELECT count(*) FROM action WHERE rowid >= ?1 AND ret <> 0),
+            "SELECT count(*) FILTER (WHERE ret = 0), count(*) FILTER (WHERE ret <> 0),
                     (SELECT count(*) FROM action WHERE {open} AND state = 'received'),
-                    (SELECT count(*) FROM action WHERE {open} AND state = 'finished')",
+                    (SELECT count(*) FROM action WHERE {open} AND state = 'finished')
+             FROM action WHERE rowid >= ?1",
             open = schema::OPEN
         );
         self.connection
