@@ -25,9 +25,6 @@ _opensvc__actions() {
             opensvc__actions,dequeue)
                 cmd="opensvc__actions__subcmd__dequeue"
                 ;;
-            opensvc__actions,help)
-                cmd="opensvc__actions__subcmd__help"
-                ;;
             opensvc__actions,history)
                 cmd="opensvc__actions__subcmd__history"
                 ;;
@@ -55,45 +52,6 @@ _opensvc__actions() {
             opensvc__actions,status)
                 cmd="opensvc__actions__subcmd__status"
                 ;;
-            opensvc__actions__subcmd__help,cancel)
-                cmd="opensvc__actions__subcmd__help__subcmd__cancel"
-                ;;
-            opensvc__actions__subcmd__help,completions)
-                cmd="opensvc__actions__subcmd__help__subcmd__completions"
-                ;;
-            opensvc__actions__subcmd__help,dequeue)
-                cmd="opensvc__actions__subcmd__help__subcmd__dequeue"
-                ;;
-            opensvc__actions__subcmd__help,help)
-                cmd="opensvc__actions__subcmd__help__subcmd__help"
-                ;;
-            opensvc__actions__subcmd__help,history)
-                cmd="opensvc__actions__subcmd__help__subcmd__history"
-                ;;
-            opensvc__actions__subcmd__help,pause)
-                cmd="opensvc__actions__subcmd__help__subcmd__pause"
-                ;;
-            opensvc__actions__subcmd__help,plan)
-                cmd="opensvc__actions__subcmd__help__subcmd__plan"
-                ;;
-            opensvc__actions__subcmd__help,register)
-                cmd="opensvc__actions__subcmd__help__subcmd__register"
-                ;;
-            opensvc__actions__subcmd__help,report)
-                cmd="opensvc__actions__subcmd__help__subcmd__report"
-                ;;
-            opensvc__actions__subcmd__help,resume)
-                cmd="opensvc__actions__subcmd__help__subcmd__resume"
-                ;;
-            opensvc__actions__subcmd__help,show)
-                cmd="opensvc__actions__subcmd__help__subcmd__show"
-                ;;
-            opensvc__actions__subcmd__help,show-config)
-                cmd="opensvc__actions__subcmd__help__subcmd__show__subcmd__config"
-                ;;
-            opensvc__actions__subcmd__help,status)
-                cmd="opensvc__actions__subcmd__help__subcmd__status"
-                ;;
             *)
                 ;;
         esac
@@ -101,7 +59,7 @@ _opensvc__actions() {
 
     case "${cmd}" in
         opensvc__actions)
-            opts="-v -q -h -V --root --config --json --color --verbose --quiet --help --version dequeue report status history show cancel pause resume plan register show-config completions help"
+            opts="-v -q -h -V --root --config --json --color --verbose --quiet --help --version dequeue report status history show cancel pause resume plan register show-config completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -197,202 +155,6 @@ _opensvc__actions() {
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help)
-            opts="dequeue report status history show cancel pause resume plan register show-config completions help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__cancel)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__completions)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__dequeue)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__history)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__pause)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__plan)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__register)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__report)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__resume)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__show)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__show__subcmd__config)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        opensvc__actions__subcmd__help__subcmd__status)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
