@@ -25,6 +25,9 @@ _opensvc__actions() {
             opensvc__actions,dequeue)
                 cmd="opensvc__actions__subcmd__dequeue"
                 ;;
+            opensvc__actions,doctor)
+                cmd="opensvc__actions__subcmd__doctor"
+                ;;
             opensvc__actions,history)
                 cmd="opensvc__actions__subcmd__history"
                 ;;
@@ -59,7 +62,7 @@ _opensvc__actions() {
 
     case "${cmd}" in
         opensvc__actions)
-            opts="-v -q -h -V --root --config --json --color --verbose --quiet --help --version dequeue report status history show cancel pause resume plan register show-config completions"
+            opts="-v -q -h -V --root --config --json --color --verbose --quiet --help --version dequeue report status history show cancel pause resume plan doctor register show-config completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -138,6 +141,32 @@ _opensvc__actions() {
             ;;
         opensvc__actions__subcmd__dequeue)
             opts="-v -q -h --no-wait --root --config --json --color --verbose --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        opensvc__actions__subcmd__doctor)
+            opts="-v -q -h --root --config --json --color --verbose --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -43,6 +43,7 @@ complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "can
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "pause" -d 'Take no new actions, over a reboot too, until told to resume; a running one goes on, results still go out'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "resume" -d 'Take new actions again'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "plan" -d 'Print what would become of actions: the policy\'s verdict and the words to execute; nothing runs'
+complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "doctor" -d 'Check configuration, collectors, units, agent, ledger and disk, and say what to do; nothing is changed or fetched'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "register" -d 'Obtain this node\'s uuid from its collector and write it to node.conf, changing nothing else there'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "show-config" -d 'Print the effective settings and where each comes from; nothing is sent anywhere'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "completions" -d 'Print what a shell needs to complete the command lines of this program'
@@ -136,6 +137,15 @@ complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand plan" -l
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand plan" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand plan" -s q -l quiet -d 'Say warnings and errors only'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand plan" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -l user -d 'A user of the collector who may register nodes; the password is asked for, or read from standard input' -r
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -l password-file -d 'Read that user\'s password from the first line of FILE' -r -F
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -l app -d 'The application that the node belongs to, instead of node.app of node.conf or the user\'s own' -r
