@@ -52,7 +52,7 @@ pub(crate) struct Seen {
     pub(crate) refused: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
-    /// Connections that were left open for more than half a minute.
+    /// Connections that were left open for more than two minutes.
     pub(crate) unanswered: u64,
 }
 
