@@ -82,6 +82,10 @@ pub enum Command {
     },
     /// Obtain this node's uuid from its collector and write it to node.conf, changing nothing else there
     Register(Register),
+    /// Start command for an external action that runs in the template unit UNIT@.service; reads the action on standard input
+    SystemdStart(SystemdUnit),
+    /// Check command for the same; prints how the action is
+    SystemdCheck(SystemdUnit),
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
 }
@@ -155,6 +159,21 @@ pub struct Register {
     /// Replace another uuid in node.conf
     #[arg(long)]
     pub force: bool,
+}
+
+/// Options of `systemd-start` and `systemd-check`: those of the scripts of these names.
+#[derive(Debug, Args)]
+#[command(infer_long_args = true)]
+pub struct SystemdUnit {
+    /// Ask the user's manager instead of the system's
+    #[arg(long)]
+    pub user: bool,
+    /// Keep what the unit reads, and what is known of it, in DIR
+    #[arg(long, value_name = "DIR", default_value = "/run")]
+    pub data: PathBuf,
+    /// The template unit, without "@" and ".service"
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
 }
 
 /// A moment in the past.

@@ -12,6 +12,8 @@ mod scheduled;
 pub mod show;
 pub mod show_config;
 pub mod status;
+pub mod systemd_check;
+pub mod systemd_start;
 mod text;
 
 use std::io::{self, BufWriter, Write as _};
@@ -53,7 +55,11 @@ fn print(write: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Resu
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "commands are an edge of the program")]
 fn now() -> Timestamp {
-    Timestamp::from_system_time(SystemTime::now())
+    Timestamp::from_system_time(system_time())
+}
+
+#[expect(clippy::disallowed_methods, reason = "commands are an edge of the program")]
+fn system_time() -> SystemTime {
+    SystemTime::now()
 }

@@ -6,6 +6,7 @@
 
 mod credential;
 mod dequeue;
+mod external;
 mod hardening;
 mod harness;
 mod inetd;

@@ -9,6 +9,7 @@ mod confinement;
 mod direct;
 mod message;
 mod systemd;
+pub mod units;
 
 use std::fs::File;
 use std::io;

@@ -155,7 +155,7 @@ impl Systemd {
     }
 }
 
-const fn manager<'a>(member: &'a str, signature: &'a str) -> Call<'a> {
+pub(super) const fn manager<'a>(member: &'a str, signature: &'a str) -> Call<'a> {
     Call {
         destination: "org.freedesktop.systemd1",
         path: "/org/freedesktop/systemd1",

@@ -8,5 +8,5 @@ mod machine;
 mod product;
 mod tree;
 
-pub(crate) use machine::{Down, Machine, machines};
+pub(crate) use machine::{Down, Machine, Output, machines};
 pub(crate) use product::{Collector, Queue, seen};
