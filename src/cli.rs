@@ -82,6 +82,9 @@ pub enum Command {
     },
     /// Obtain this node's uuid from its collector and write it to node.conf, changing nothing else there
     Register(Register),
+    /// External actions: list those that are defined here, or start or check one by hand
+    #[command(subcommand)]
+    External(External),
     /// Start command for an external action that runs in the template unit UNIT@.service; reads the action on standard input
     SystemdStart(SystemdUnit),
     /// Check command for the same; prints how the action is
@@ -159,6 +162,37 @@ pub struct Register {
     /// Replace another uuid in node.conf
     #[arg(long)]
     pub force: bool,
+}
+
+/// What to do by hand about external actions.
+#[derive(Debug, Subcommand)]
+pub enum External {
+    /// List the external actions that are defined on this node
+    List,
+    /// Run the start command of an external action as a queued action would, and print the id that it was given
+    Start {
+        /// Which external action
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Its arguments: one JSON value
+        #[arg(value_name = "ARGS")]
+        args: Option<String>,
+        /// Use ID, a UUID, instead of a new one
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Run the check command of an external action, and print what it says
+    Check {
+        /// Which external action
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The id that its start has printed
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The arguments that it was started with: one JSON value
+        #[arg(value_name = "ARGS")]
+        args: Option<String>,
+    },
 }
 
 /// Options of `systemd-start` and `systemd-check`: those of the scripts of these names.

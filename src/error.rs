@@ -140,6 +140,9 @@ pub enum Error {
     /// The node is not registered.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// An external action that was named on the command line cannot be started or asked after.
+    #[error("{0}")]
+    External(String),
     /// A helper for actions in template units cannot do its work.
     #[error(transparent)]
     UnitAction(UnitActionError),
@@ -163,9 +166,13 @@ impl Error {
                 Exit::Data
             }
             Self::Register(err) => err.exit(),
-            Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
-            Self::Name(_) | Self::TooLate { .. } | Self::UnitAction(UnitActionError::Template(_)) => Exit::Usage,
-            Self::UnitAction(UnitActionError::Manager { source: UnitError::NoManager(_), .. }) => Exit::TempFail,
+            Self::Collector(_)
+            | Self::NotEnded(_)
+            | Self::UnitAction(UnitActionError::Manager { source: UnitError::NoManager(_), .. }) => Exit::TempFail,
+            Self::Name(_)
+            | Self::TooLate { .. }
+            | Self::External(_)
+            | Self::UnitAction(UnitActionError::Template(_)) => Exit::Usage,
             Self::Start(_)
             | Self::Lock(_)
             | Self::Ledger(_)

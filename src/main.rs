@@ -13,7 +13,8 @@ use tokio::runtime::Builder;
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
 use opensvc_actions::commands::{
-    cancel, dequeue, history, pause, plan, register, resume, show, show_config, status, systemd_check, systemd_start,
+    cancel, dequeue, external, history, pause, plan, register, resume, show, show_config, status, systemd_check,
+    systemd_start,
 };
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, supervisor};
@@ -106,6 +107,7 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         Some(Command::Resume) => return resume::run(global),
         Some(Command::Plan { file }) => return plan::run(global, file.as_deref()),
         Some(Command::Register(options)) => return block_on(|| register::run(global, options))?,
+        Some(Command::External(what)) => return block_on(|| external::run(global, what))?,
         Some(Command::SystemdStart(options)) => return block_on(|| systemd_start::run(options))?,
         Some(Command::SystemdCheck(options)) => return block_on(|| systemd_check::run(options))?,
         Some(Command::ShowConfig) => return show_config::run(global),

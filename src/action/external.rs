@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::argv::Argv;
 use super::outcome::{Ended, Outcome};
 use super::output::Clamp;
 use super::time::Timestamp;
@@ -78,6 +79,20 @@ pub fn wrong_name(name: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+impl Definition {
+    /// The start command, which reads this record.
+    #[must_use]
+    pub fn start(&self, record: String) -> Argv {
+        argv(&self.action, record)
+    }
+}
+
+/// A command of words that are never none.
+fn argv(words: &[String], record: String) -> Argv {
+    let (program, args) = words.split_first().map(|(program, args)| (program.as_str(), args)).unwrap_or_default();
+    Argv::new(program.into(), args.to_vec()).reading(record)
 }
 
 impl Order {
@@ -164,6 +179,13 @@ impl Order {
     }
 }
 
+/// How many words it takes to name an external action; `None`: these words are about something else.
+#[must_use]
+pub fn named_by(words: &[String]) -> Option<usize> {
+    let first = words.first()?;
+    if first == WORD { Some(2) } else { first.starts_with(KIND).then_some(1) }
+}
+
 /// The first word, and what follows it.
 fn cut(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -179,7 +201,7 @@ pub fn uuid(key: ActionKey) -> String {
         Queue::Oc3 => 1_u8,
         Queue::Rpc => 2,
     };
-    let hex: String = key.id.0.to_be_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:016x}", u64::from_be_bytes(key.id.0.to_be_bytes()));
     // queue and generation, 8; version; the id's 3 and variant and 13 digits, in the five groups of a UUID
     format!("{:08x}-00{queue:02x}-8{}-8{}-{}", key.generation, &hex[..3], &hex[3..6], &format!("{}00", &hex[6..]))
 }
@@ -316,7 +338,7 @@ pub struct Outside {
     pub stderr: String,
     /// When the next check is due.
     pub next_at: Timestamp,
-    /// How many checks were begun.
+    /// How many checks have ended.
     pub checks: u32,
     /// When a check last said something.
     pub heard_at: Option<Timestamp>,
@@ -346,6 +368,12 @@ impl Outside {
         self.timeout.is_some_and(|timeout| now >= self.started_at.plus(timeout))
     }
 
+    /// The check command.
+    #[must_use]
+    pub fn check(&self) -> Argv {
+        argv(&self.check, self.record.clone())
+    }
+
     /// When it is to be looked at next: for its next check, or since its time is over.
     #[must_use]
     pub fn due_at(&self) -> Timestamp {
@@ -355,6 +383,7 @@ impl Outside {
 
     /// Takes a check into account that has ended now.
     pub fn take(&mut self, checked: &Checked, now: Timestamp) -> Next {
+        self.checks = self.checks.saturating_add(1);
         let overdue = self.is_overdue(now);
         let (ended, error) = match checked.report() {
             Ok(Report::Finished { .. }) => (Ended::Exited(0), None),

@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod dequeue;
+pub mod external;
 pub mod history;
 pub mod password;
 pub mod pause;

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal as _, Write};
 use serde_json::json;
 
 use crate::action::admission::State;
+use crate::action::external::{Outside, document as outside_document};
 use crate::action::name::NameError;
 use crate::action::output::Cleaner;
 use crate::action::time::Timestamp;
 use crate::cli::{Global, Show};
 use crate::commands::text::{as_json, length, none_if_empty, printable, reason, table, when};
-use crate::commands::{paths, print, require_root};
+use crate::commands::{external, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::executor::kept::{Kept, Stream};
 use crate::ledger::view::{Entry, View};
@@ -38,7 +39,11 @@ pub fn run(global: &Global, options: &Show) -> Result<Exit, Error> {
         let stream = if options.stdout { stdout } else { stderr };
         return print(|out| out.write_all(stream.as_bytes()));
     }
-    print(|out| if global.json { document(out, &entry, output) } else { story(out, &entry, output) })
+    let outside = external::outside(&state, [key]).remove(&key).filter(|_| entry.ret.is_none());
+    print(|out| {
+        let outside = outside.as_ref();
+        if global.json { document(out, &entry, output, outside) } else { story(out, &entry, output, outside) }
+    })
 }
 
 /// The bytes as they were printed, but for a terminal, which might obey them.
@@ -57,7 +62,12 @@ fn raw(out: &mut impl Write, kept: &Kept) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-fn document(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) -> io::Result<()> {
+fn document(
+    out: &mut impl Write,
+    entry: &Entry,
+    output: Option<(String, String)>,
+    outside: Option<&Outside>,
+) -> io::Result<()> {
     let mut document = as_json(entry, &[]);
     let why = why(entry, output.as_ref());
     let (stdout, stderr) = output.unzip();
@@ -65,13 +75,19 @@ fn document(out: &mut impl Write, entry: &Entry, output: Option<(String, String)
     document["service_id"] = json!(none_if_empty(&entry.svc_id));
     document["collector"] = json!(entry.endpoint);
     document["queued_at"] = json!(entry.queued_at);
+    document["external"] = json!(outside.map(outside_document));
     document["reason"] = json!(why);
     document["stdout"] = json!(stdout);
     document["stderr"] = json!(stderr);
     writeln!(out, "{document}")
 }
 
-fn story(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) -> io::Result<()> {
+fn story(
+    out: &mut impl Write,
+    entry: &Entry,
+    output: Option<(String, String)>,
+    outside: Option<&Outside>,
+) -> io::Result<()> {
     let mut rows = Vec::new();
     let mut line = |what: &str, value: Option<String>| {
         rows.extend(value.map(|value| [what.to_owned(), printable(&value)]));
@@ -93,6 +109,7 @@ fn story(out: &mut impl Write, entry: &Entry, output: Option<(String, String)>) 
         entry.started_at.map_or_else(String::new, |started| format!(", after {}", length(ended.since(started))))
     };
     line("ended", entry.finished_at.map(|ended| when(ended) + &took(ended)));
+    line("external", outside.map(|outside| format!("goes on{}", external::in_words(outside))));
     line(complete, entry.reported_at.map(when));
     line("result", entry.ret.map(|ret| ret.to_string()));
     line("reason", why(entry, output.as_ref()));

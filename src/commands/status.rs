@@ -1,19 +1,21 @@
 //! `status`: what this node does and what waits, on one screen.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::action::Queue;
 use crate::action::admission::State;
+use crate::action::external::{Outside, document as outside_document};
 use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
+use crate::action::{ActionKey, Queue};
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
 use crate::commands::text::{as_json, in_words, length, printable, table, when, when_and_ago};
-use crate::commands::{load, now, paths, pause, print, require_root};
+use crate::commands::{external, load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
 use crate::executor::boot;
 use crate::executor::run::RunDir;
@@ -47,6 +49,8 @@ struct Status {
     schedule: Option<ScheduleStatus>,
     queues: Vec<QueueStatus>,
     running: Vec<(Entry, Progress)>,
+    /// What is known of those of them that go on outside.
+    outside: BTreeMap<ActionKey, Outside>,
     waiting: Vec<Entry>,
     unreported: Vec<Entry>,
     /// Who else takes rows of this node's queues.
@@ -114,7 +118,7 @@ impl Status {
         let in_state = |wanted| view.as_ref().map(|view| view.in_state(wanted)).transpose();
         let boot_id = boot::id().map_err(Error::Start)?;
         let started = in_state(State::Started)?.unwrap_or_default().into_iter();
-        let running = started
+        let running: Vec<_> = started
             .map(|entry| {
                 let progress = progress(state, &entry, &boot_id);
                 (entry, progress)
@@ -126,6 +130,7 @@ impl Status {
             pause: Pause::in_force(state, now).map_err(Error::Pause)?,
             schedule,
             queues,
+            outside: external::outside(state, running.iter().map(|(entry, _)| entry.key)),
             running,
             waiting: in_state(State::Received)?.unwrap_or_default(),
             unreported: in_state(State::Finished)?.unwrap_or_default(),
@@ -155,6 +160,7 @@ impl Status {
             .map(|(entry, progress)| {
                 let mut document = as_json(entry, &self.secret);
                 document["progress"] = json!(progress.as_str());
+                document["external"] = json!(self.outside.get(&entry.key).map(outside_document));
                 document
             })
             .collect();
@@ -200,7 +206,10 @@ impl Status {
         self.list(out, "running", &self.running, |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
-                Progress::Running => format!("for {}", length(self.now.since(since))),
+                Progress::Running => {
+                    let outside = self.outside.get(&entry.key).map(external::in_words).unwrap_or_default();
+                    format!("for {}{outside}", length(self.now.since(since)))
+                }
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
                 Progress::WentDown => "went down".to_owned(),
@@ -304,7 +313,7 @@ fn progress(state: &Path, entry: &Entry, boot_id: &str) -> Progress {
     let run = RunDir::of(state, entry.key);
     if run.has_record() {
         Progress::Ended
-    } else if entry.boot_id.as_deref() != Some(boot_id) || run.is_abandoned(boot_id) {
+    } else if (entry.boot_id.as_deref() != Some(boot_id) && !run.is_outside()) || run.is_abandoned(boot_id) {
         Progress::WentDown
     } else if run.is_cancelled() {
         Progress::Cancelled

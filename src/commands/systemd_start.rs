@@ -1,6 +1,7 @@
 //! `systemd-start`: the start command of an external action that runs in a template unit. A Replicante agent can call it as it
 //! called the script of that name.
 
+use std::fmt::Write as _;
 use std::io::{self, Read as _};
 
 use serde_json::Value;
@@ -107,7 +108,7 @@ fn hex(name: &str) -> String {
         if c.is_ascii_alphanumeric() && c != 'x' {
             plain.push(c);
         } else {
-            plain.push_str(&format!("x{:02x}", u32::from(c)));
+            let _ = write!(plain, "x{:02x}", u32::from(c));
         }
     }
     plain

@@ -1,13 +1,16 @@
-//! What `systemd-start` and `systemd-check` keep of an action, and what they ask the journal.
+//! What is kept of external actions that go on outside; and what `systemd-start` and `systemd-check` keep of theirs, and ask
+//! the journal.
 //!
-//! Two files in a directory that may belong to everybody (`/tmp`) and whose names can be guessed: neither is ever written
+//! The latter are two files in a directory that may belong to everybody (`/tmp`) and whose names can be guessed: neither is ever written
 //! through a link, nor read from somebody else.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
@@ -17,7 +20,12 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::action::argv::Argv;
+use crate::action::external::Outside;
 use crate::action::unit::{Entry, Evidence, Start};
+use crate::crash;
+use crate::executor::run::{self, RunDir};
+use crate::executor::supervisor;
 
 /// What the file ends in that the action itself reads.
 const DATA: &str = ".action.json";
@@ -153,6 +161,40 @@ impl Files {
     }
 }
 
+impl RunDir {
+    /// What is known of an external action that goes on outside; `None`: it does not, or that cannot be read.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn outside(&self) -> io::Result<Option<Outside>> {
+        match fs::read(self.path().join(run::OUTSIDE)) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Makes it durable, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_outside(&self, outside: &Outside) -> io::Result<()> {
+        let draft = self.path().join(format!("{}.new", run::OUTSIDE));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(&serde_json::to_vec(outside)?)?;
+        file.sync_all()?;
+        crash::point("outside-drafted");
+        let first = !self.is_outside();
+        fs::rename(&draft, self.path().join(run::OUTSIDE))?;
+        crash::point("outside-noted");
+        // At first the names as well: the run directory's, and that of the directory of all runs.
+        for directory in [".", "..", "../.."].into_iter().take(if first { 3 } else { 1 }) {
+            File::open(self.path().join(directory))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
 /// A UUID that nobody has seen.
 ///
 /// # Errors
@@ -208,6 +250,37 @@ async fn said(program: &str, words: &[&str]) -> io::Result<Vec<u8>> {
     match timeout(JOURNAL_WITHIN, whole).await {
         Ok(done) => done.map(|_| printed),
         Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Runs a command of an external action for a person who waits: with an environment like that of any other run, what it
+/// prints is printed, or, with `captured`, what it prints to its standard output is returned. `None`: it took too long, and
+/// was killed.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn by_hand(
+    argv: &Argv,
+    environment: &BTreeMap<OsString, OsString>,
+    limit: Duration,
+    captured: bool,
+) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
+    let mut command = Command::new(argv.program());
+    command.args(argv.args()).env_clear().envs(environment).current_dir("/").kill_on_drop(true);
+    command.stdin(argv.input().map_or_else(|| Ok(Stdio::null()), supervisor::input)?);
+    command.stdout(if captured { Stdio::piped() } else { Stdio::inherit() });
+    let mut child = command.spawn()?;
+    let mut printed = Vec::new();
+    let stdout = child.stdout.take();
+    let whole = async {
+        if let Some(stdout) = stdout {
+            stdout.take(MOST_OF_JOURNAL).read_to_end(&mut printed).await?;
+        }
+        child.wait().await
+    };
+    match timeout(limit, whole).await {
+        Ok(status) => Ok(Some((status?, printed))),
+        Err(_) => Ok(None),
     }
 }
 

@@ -19,7 +19,7 @@ mod conclude;
 mod watch;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -27,7 +27,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{Mode, inotify};
+use rustix::fs::{MemfdFlags, Mode, inotify, memfd_create};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Pid, getpid, getsid, setsid, umask};
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,9 @@ pub struct Spec {
     pub kill_grace: Duration,
     /// How many bytes of each stream stay on this node.
     pub kept_output: u64,
+    /// What it reads on its standard input; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 impl Spec {
@@ -114,7 +117,7 @@ fn supervise() -> io::Result<()> {
     claim.write_all(format!("X{}", remains::this_supervisor(tree.group())).as_bytes())?;
     crash::point("supervisor-marked");
     let started = Instant::now();
-    let mut child = match inherited::unspared(|| tree.start(&mut command(&spec))) {
+    let mut child = match command(&spec).and_then(|mut command| inherited::unspared(|| tree.start(&mut command))) {
         Ok(child) => child,
         Err(err) => return conclude(&not_started(&spec, &err), &stop),
     };
@@ -166,7 +169,7 @@ fn note_leader(claim: &mut File, child: &Child) {
 
 /// The command, to be started with nothing but what is said here: descriptors, directory, environment, and a process group
 /// of its own.
-fn command(spec: &Spec) -> Command {
+fn command(spec: &Spec) -> io::Result<Command> {
     use std::os::unix::ffi::OsStrExt as _;
     let environment = spec
         .environment
@@ -179,10 +182,19 @@ fn command(spec: &Spec) -> Command {
         .envs(environment)
         .current_dir("/")
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(spec.input.as_deref().map_or_else(|| Ok(Stdio::null()), input)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command
+    Ok(command)
+}
+
+/// Something to read that is all there already: nobody has to write while the command reads, or hears that it does not want
+/// to.
+pub(super) fn input(text: &str) -> io::Result<Stdio> {
+    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// A program that is not there or cannot be executed is the action's result. Any other failure is this machine's (no

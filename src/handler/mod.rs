@@ -28,6 +28,7 @@ macro_rules! about_key {
     };
 }
 
+mod external;
 mod fetch;
 mod lanes;
 mod outbox;
@@ -137,7 +138,7 @@ impl Handler<'_> {
     /// When the ledger or a run directory cannot be used.
     pub async fn begin(&mut self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
-        if let Err(err) = &self.agent {
+        if let (Err(err), true) = (&self.agent, self.settings.external_actions.is_empty()) {
             tracing::error!("{err}");
             progress.lasting = Exit::Unavailable;
         }
@@ -223,7 +224,11 @@ impl Handler<'_> {
     pub async fn report(mut self) -> Exit {
         let mut progress = Progress::default();
         let reported = match self.recover().await {
-            Ok(()) => self.report_finished(&mut progress).await,
+            Ok(()) => {
+                // What goes on outside may have come to its end.
+                let asked = self.ask_after_all().await;
+                self.report_finished(&mut progress).await.and(asked)
+            }
             Err(err) => Err(err),
         };
         if let Err(err) = reported {
@@ -235,7 +240,8 @@ impl Handler<'_> {
 
     /// Whether commands can be run at all: else nothing is fetched.
     fn can_run(&self) -> bool {
-        self.agent.is_ok() && self.launcher.is_ok()
+        let something = self.agent.is_ok() || !self.settings.external_actions.is_empty();
+        something && self.launcher.is_ok()
     }
 
     /// Whether this node is paused: then nothing is fetched and nothing started. Asked before each of both.

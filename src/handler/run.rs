@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::external::undefined;
 use super::outbox::Outbox;
 use super::{Handler, svcname, timestamp};
 use crate::action::argv::Argv;
+use crate::action::external::Outside;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::policy::Permit;
@@ -36,6 +38,8 @@ pub(super) enum Ran {
     Left,
     /// It definitely did not start: why.
     NotStarted(String),
+    /// It is an external action, and goes on outside.
+    Outside(Box<Outside>),
 }
 
 /// An action that starts as soon as the ledger says so.
@@ -124,7 +128,8 @@ impl<'a> Handler<'a> {
         pending.changes.push(Change::Started(key, timestamp(), self.boot_id.clone()));
         let execution = &self.settings.execution;
         let limits = Limits {
-            timeout: permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout),
+            timeout: self
+                .limit_of_start(record, permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout)),
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
             group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
@@ -175,11 +180,13 @@ impl<'a> Handler<'a> {
     }
 
     fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
-        let agent = self.agent.as_ref().map_err(ToString::to_string)?;
         match (&record.refused, &permit.command) {
             (Some(reason), _) => Err(reason.clone()),
             (None, Err(refusal)) => Err(refusal.to_string()),
-            (None, Ok(command)) => Ok(command.argv(agent)),
+            (None, Ok(command)) => match command.external() {
+                Some(order) => self.start_of(record, order),
+                None => Ok(command.argv(self.agent.as_ref().map_err(ToString::to_string)?)),
+            },
         }
     }
 
@@ -211,7 +218,14 @@ impl<'a> Handler<'a> {
                     about_action!(info, record, [], "{key} was ended, as it seems with the machine");
                     return Ok(Ran::Left);
                 }
-                ended(record, *record_of_end, told)
+                if let Some(outside) = self.goes_outside(record, &record_of_end)? {
+                    told.into_iter().for_each(Told::recorded);
+                    return Ok(Ran::Outside(Box::new(outside)));
+                }
+                match undefined(record, &record_of_end) {
+                    Some(outcome) => Ran::Ended(outcome, told),
+                    None => ended(record, *record_of_end, told),
+                }
             }
             End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());

@@ -20,6 +20,7 @@
 #[allow(dead_code, reason = "shared with tests/it")]
 mod support;
 
+mod external;
 mod forged;
 mod kill_loop;
 mod lanes;

@@ -11,6 +11,7 @@ mod support;
 mod dequeuers;
 mod environment;
 mod exits;
+mod external;
 mod groups;
 mod interruptions;
 mod kept;

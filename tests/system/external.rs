@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Down, Machine};
+use crate::harness::{Down, Machine, Queue};
 
 /// The UUID of the action with this number.
 fn uuid(number: u32) -> String {
@@ -408,4 +408,78 @@ fn the_documented_example_of_the_original_runs_unchanged() {
         machine.wait_for("its end", || call("check", option, &id) == r#"{"status":"finished"}"#);
         assert_eq!(machine.sh(&format!("find /run -name {id}.action.json")), "");
     }
+}
+
+/// The shell scripts of a section of the manual, in their order.
+fn scripts(section: &str) -> Vec<String> {
+    let page = include_str!("../../man/opensvc-actions.8");
+    let text = page.split(&format!(".SS {section}\n")).nth(1).unwrap().split("\n.SS ").next().unwrap();
+    let plain = |block: &str| {
+        let signs = [("\\-", "-"), ("\\(dq", "\""), ("\\(aq", "'"), ("\\(ga", "`"), ("\\e", "\\")];
+        signs.into_iter().fold(block.to_owned(), |text, (sign, plain)| text.replace(sign, plain))
+    };
+    text.split(".nf\n").skip(1).map(|block| plain(block.split(".fi\n").next().unwrap())).collect()
+}
+
+#[test]
+fn the_manual_leads_to_an_external_action_that_works_as_it_is_written() {
+    let machine = Machine::with_product("unit-manual");
+    let [setup, trial, row] = <[String; 3]>::try_from(scripts("Writing an external action")).unwrap();
+    machine.sh(&setup);
+    for (file, shipped) in [
+        ("/usr/local/bin/example-action", include_str!("../../units/example-action")),
+        ("/etc/systemd/system/example-action@.service", include_str!("../../units/example-action@.service")),
+    ] {
+        assert_eq!(machine.read(file), shipped);
+    }
+    let collector = machine.collector(Queue::Rpc);
+    let said = machine.sh(&trial);
+    assert!(said.starts_with("{\"status\":\"running\"}\n"), "{said}");
+
+    machine.enable_socket();
+    let id = collector.enqueue(row.trim());
+    let missing = collector.enqueue("external example {}");
+    machine.peer(1, 1, "notify");
+    machine.wait_for("its start", || machine.sh("ls /run").contains(".action.json"));
+    let result = collector.result(missing);
+    assert_eq!(result["ret"], 125, "{result}");
+    // The handler does not stay; the timer brings it back.
+    machine.wait_for("its end", || {
+        machine.ok(&["systemctl", "start", "opensvc-actions.service"]);
+        collector.show(id)["status"] == "T"
+    });
+    let result = collector.show(id);
+    assert_eq!((&result["ret"], result["stdout"].as_str().unwrap().trim()), (&json!(0), r#"{"status":"finished"}"#));
+    machine.wait_until_idle();
+    assert_eq!(machine.counts(), [0, 0, 0]);
+}
+
+#[test]
+fn a_reboot_in_the_middle_of_an_external_action_is_told_and_it_is_not_started_again() {
+    let machine = Machine::with_product("unit-queued-reboot");
+    let collector = machine.collector(Queue::Rpc);
+    machine.write(
+        "/etc/systemd/system/long@.service",
+        "[Service]\nExecStart=/bin/sh -c 'echo run >>/var/log/runs; exec sleep infinity'\n",
+    );
+    let helper = |name: &str| format!("[\"/usr/bin/opensvc-actions\", \"systemd-{name}\", \"long\"]");
+    let settings = format!("[external_actions.long]\naction = {}\ncheck = {}\n", helper("start"), helper("check"));
+    machine.write("/etc/opensvc/actions.d/long.toml", settings);
+    machine.ok(&["systemctl", "daemon-reload"]);
+    machine.enable_socket();
+    let id = collector.enqueue("external long");
+    machine.peer(1, 1, "notify");
+    machine.wait_for("its run", || !machine.read("/var/log/runs").is_empty());
+    machine.wait_for("a check", || {
+        machine.status()["running"][0]["external"]["checks"].as_u64().is_some_and(|checks| checks > 0)
+    });
+    machine.run(&["systemctl", "reboot"]);
+    assert_eq!(machine.wait_until_down(), Down::Reboot);
+    machine.boot_again();
+    collector.start();
+    machine.peer(1, 1, "notify");
+    let result = collector.result(id);
+    assert_eq!(result["ret"], 1, "{result}");
+    assert!(result["stderr"].as_str().unwrap().contains("it is lost"), "{result}");
+    assert_eq!(machine.read("/var/log/runs"), "run\n");
 }

@@ -23,7 +23,7 @@ use crate::action::ActionKey;
 use crate::action::limits::GroupLimits;
 use crate::config::Launcher as Wanted;
 
-pub use self::systemd::unit;
+pub use self::systemd::{check_unit, unit};
 
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -33,6 +33,8 @@ const GROUPS: &str = "/sys/fs/cgroup";
 pub struct Job<'a> {
     /// The action.
     pub key: ActionKey,
+    /// The unit, where there are any.
+    pub unit: String,
     /// Its run directory, with the spec in it.
     pub run: &'a Path,
     /// The claim, whose lock goes with it.
@@ -178,7 +180,7 @@ impl Launcher {
     ///
     /// # Errors
     /// When the manager cannot be asked.
-    pub async fn kill_unit(key: ActionKey) -> io::Result<()> {
-        if systemd::is_booted() { Systemd::default().kill(key).await } else { Ok(()) }
+    pub async fn kill_unit(unit: &str) -> io::Result<()> {
+        if systemd::is_booted() { Systemd::default().kill(unit).await } else { Ok(()) }
     }
 }
