@@ -191,7 +191,7 @@ impl Handler<'_> {
         let mut ready = Vec::new();
         while work.lanes.has_room() && self.may_start(progress, work)? {
             let Some((lane, record)) = work.lanes.start_next() else { break };
-            if work.has_another(&record) {
+            if work.has_another(&record) && self.argv(&record, &self.permit(&record)).is_ok() {
                 work.lanes.ended(&lane);
                 work.held.push(record);
                 continue;

@@ -179,7 +179,8 @@ impl<'a> Handler<'a> {
         self.settings.policy.judge(&record.row)
     }
 
-    fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
+    /// What is executed, or why nothing is.
+    pub(super) fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
         match (&record.refused, &permit.command) {
             (Some(reason), _) => Err(reason.clone()),
             (None, Err(refusal)) => Err(refusal.to_string()),

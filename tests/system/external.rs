@@ -418,7 +418,7 @@ fn scripts(section: &str) -> Vec<String> {
         let signs = [("\\-", "-"), ("\\(dq", "\""), ("\\(aq", "'"), ("\\(ga", "`"), ("\\e", "\\")];
         signs.into_iter().fold(block.to_owned(), |text, (sign, plain)| text.replace(sign, plain))
     };
-    text.split(".nf\n").skip(1).map(|block| plain(block.split(".fi\n").next().unwrap())).collect()
+    text.split(".nf\n").skip(1).map(|block| plain(block.split("\n.fi").next().unwrap())).collect()
 }
 
 #[test]

@@ -332,7 +332,7 @@ impl Reader<'_> {
 
     /// A value of the first type in `signature`.
     fn value(&mut self, signature: &str, depth: usize) -> Result<Data, Error> {
-        if depth > DEEPEST {
+        if depth > DEEPEST || !signature.is_ascii() {
             return Err(malformed());
         }
         Ok(match signature.as_bytes().first() {
@@ -355,7 +355,7 @@ impl Reader<'_> {
                 self.value(&signature, depth + 1)?
             }
             Some(b'a') => {
-                let element = signature[1..].get(..first_type(&signature[1..])?).ok_or_else(malformed)?;
+                let element = &signature[1..=first_type(&signature[1..])?];
                 let length = usize::try_from(self.u32()?).map_err(|_| malformed())?;
                 self.align(match element.as_bytes().first() {
                     Some(b'(' | b'{' | b'x' | b't' | b'd') => 8,
