@@ -366,7 +366,11 @@ impl Reader<'_> {
                 let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len()).ok_or_else(malformed)?;
                 let mut elements = Vec::new();
                 while self.at < end {
+                    let before = self.at;
                     elements.push(self.value(element, depth + 1)?);
+                    if self.at == before {
+                        return Err(malformed()); // a structure of nothing, of which there would be no end
+                    }
                 }
                 Data::List(elements)
             }
