@@ -385,3 +385,19 @@ fn by_hand_it_is_listed_started_and_asked_after() {
     assert_eq!(plan["actions"][0]["timeout_seconds"], 21600.0);
     assert_eq!(plan["actions"][1]["verdict"], "deny");
 }
+
+#[test]
+fn a_command_that_does_not_read_its_record_is_no_failure_and_leaves_no_zombie() {
+    let world = world(Dialect::Rpc);
+    let words = "[external_actions.\"backup.full\"]\naction = [\"/bin/true\"]\n";
+    world
+        .node
+        .configure(&format!("{words}check = [\"/bin/echo\", '{{\"status\": \"finished\"}}']\ninterval = \"100ms\"\n"));
+    let id = enqueue(&world, &format!(r#"external backup.full "{}""#, "x".repeat(32_000)));
+    world.run().exits(0);
+    assert_eq!(world.result(id), (0, "{\"status\": \"finished\"}\n".to_owned(), String::new()));
+    let longer = enqueue(&world, &format!(r#"external backup.full "{}""#, "x".repeat(33_000)));
+    world.run().exits(0);
+    assert!(world.reason(longer, 125).contains("longer than 32 KiB"));
+    world.check();
+}
