@@ -45,6 +45,9 @@ complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "res
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "plan" -d 'Print what would become of actions: the policy\'s verdict and the words to execute; nothing runs'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "doctor" -d 'Check configuration, collectors, units, agent, ledger and disk, and say what to do; nothing is changed or fetched'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "register" -d 'Obtain this node\'s uuid from its collector and write it to node.conf, changing nothing else there'
+complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "external" -d 'External actions: list those that are defined here, or start or check one by hand'
+complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "systemd-start" -d 'Start command for an external action that runs in the template unit UNIT@.service; reads the action on standard input'
+complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "systemd-check" -d 'Check command for the same; prints how the action is'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "show-config" -d 'Print the effective settings and where each comes from; nothing is sent anywhere'
 complete -c opensvc-actions -n "__fish_opensvc_actions_needs_command" -f -a "completions" -d 'Print what a shell needs to complete the command lines of this program'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand dequeue" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
@@ -161,6 +164,68 @@ complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -s q -l quiet -d 'Say warnings and errors only'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand register" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -f -a "list" -d 'List the external actions that are defined on this node'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -f -a "start" -d 'Run the start command of an external action as a queued action would, and print the id that it was given'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and not __fish_seen_subcommand_from list start check" -f -a "check" -d 'Run the check command of an external action, and print what it says'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -l id -d 'Use ID, a UUID, instead of a new one' -r
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand external; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l data -d 'Keep what the unit reads, and what is known of it, in DIR' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l user -d 'Ask the user\'s manager instead of the system\'s'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-start" -s h -l help -d 'Print help'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l data -d 'Keep what the unit reads, and what is known of it, in DIR' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Wherever it goes'
+never\t'Nowhere'"
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l user -d 'Ask the user\'s manager instead of the system\'s'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -l json -d 'Print one JSON document instead of text, where a command prints anything'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -s v -l verbose -d 'Say more; -vv also says which exchanges are made with collectors'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -s q -l quiet -d 'Say warnings and errors only'
+complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand systemd-check" -s h -l help -d 'Print help'
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand show-config" -l root -d 'Move every file under DIR: DIR/etc, DIR/var/actions' -r -F
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand show-config" -l config -d 'Read FILE instead of actions.toml and its drop-ins' -r -F
 complete -c opensvc-actions -n "__fish_opensvc_actions_using_subcommand show-config" -l color -d 'Colour text always, never, or (auto) on a terminal unless NO_COLOR is set' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'

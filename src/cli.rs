@@ -96,6 +96,13 @@ pub enum Command {
     Doctor,
     /// Obtain this node's uuid from its collector and write it to node.conf, changing nothing else there
     Register(Register),
+    /// External actions: list those that are defined here, or start or check one by hand
+    #[command(subcommand)]
+    External(External),
+    /// Start command for an external action that runs in the template unit UNIT@.service; reads the action on standard input
+    SystemdStart(SystemdUnit),
+    /// Check command for the same; prints how the action is
+    SystemdCheck(SystemdUnit),
     /// Print the effective settings and where each comes from; nothing is sent anywhere
     ShowConfig,
     /// Print what a shell needs to complete the command lines of this program
@@ -210,6 +217,52 @@ pub struct Register {
     /// Replace another uuid in node.conf
     #[arg(long)]
     pub force: bool,
+}
+
+/// What to do by hand about external actions.
+#[derive(Debug, Subcommand)]
+pub enum External {
+    /// List the external actions that are defined on this node
+    List,
+    /// Run the start command of an external action as a queued action would, and print the id that it was given
+    Start {
+        /// Which external action
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Its arguments: one JSON value
+        #[arg(value_name = "ARGS")]
+        args: Option<String>,
+        /// Use ID, a UUID, instead of a new one
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// Run the check command of an external action, and print what it says
+    Check {
+        /// Which external action
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The id that its start has printed
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The arguments that it was started with: one JSON value
+        #[arg(value_name = "ARGS")]
+        args: Option<String>,
+    },
+}
+
+/// Options of `systemd-start` and `systemd-check`: those of the scripts of these names.
+#[derive(Debug, Args)]
+#[command(infer_long_args = true)]
+pub struct SystemdUnit {
+    /// Ask the user's manager instead of the system's
+    #[arg(long)]
+    pub user: bool,
+    /// Keep what the unit reads, and what is known of it, in DIR
+    #[arg(long, value_name = "DIR", default_value = "/run")]
+    pub data: PathBuf,
+    /// The template unit, without "@" and ".service"
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
 }
 
 /// A moment in the past.

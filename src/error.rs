@@ -10,8 +10,10 @@ use crate::action::name::NameError;
 use crate::collector::http::HttpError;
 use crate::collector::{CollectorError, DecodeError};
 use crate::commands::register::RegisterError;
+use crate::commands::systemd_start::UnitActionError;
 use crate::config::ConfigError;
 use crate::executor::agent::NoAgent;
+use crate::executor::launcher::units::UnitError;
 use crate::ledger::LedgerError;
 use crate::wake::lock::LockError;
 
@@ -144,6 +146,12 @@ pub enum Error {
     /// The node is not registered.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// An external action that was named on the command line cannot be started or asked after.
+    #[error("{0}")]
+    External(String),
+    /// A helper for actions in template units cannot do its work.
+    #[error(transparent)]
+    UnitAction(UnitActionError),
 }
 
 impl Error {
@@ -165,12 +173,18 @@ impl Error {
                 Exit::Config
             }
             Self::NoActions { .. }
+            | Self::UnitAction(UnitActionError::Record(_) | UnitActionError::Id(_))
             | Self::Collector(CollectorError::Undecodable { .. } | CollectorError::Http(HttpError::TooLarge { .. })) => {
                 Exit::Data
             }
             Self::Register(err) => err.exit(),
-            Self::Collector(_) | Self::NotEnded(_) => Exit::TempFail,
-            Self::Name(_) | Self::TooLate { .. } => Exit::Usage,
+            Self::Collector(_)
+            | Self::NotEnded(_)
+            | Self::UnitAction(UnitActionError::Manager { source: UnitError::NoManager(_), .. }) => Exit::TempFail,
+            Self::Name(_)
+            | Self::TooLate { .. }
+            | Self::External(_)
+            | Self::UnitAction(UnitActionError::Template(_)) => Exit::Usage,
             Self::Start(_)
             | Self::Lock(_)
             | Self::Ledger(_)
@@ -181,7 +195,8 @@ impl Error {
             | Self::Run { .. }
             | Self::Spawn(_)
             | Self::Input { .. }
-            | Self::Print(_) => Exit::Unavailable,
+            | Self::Print(_)
+            | Self::UnitAction(_) => Exit::Unavailable,
         }
     }
 

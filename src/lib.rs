@@ -95,6 +95,9 @@
 //! * A cancellation and a start are each one conditional statement on the ledger, [`ledger::orders`] and
 //!   [`Ledger::commit`](ledger::Ledger::commit): whoever is second finds nothing to change. What is cancelled after its
 //!   start was recorded is cancelled in its run directory, where its supervisor looks before it begins.
+//! * An external action is started as any command is, once. When its start has ended well, a note in its run directory says
+//!   so, durable before the supervisor is let go, and from then on only that note counts: later handlers ask after it, and
+//!   none of them stays for it ([`action::external`]).
 //! * Commands that only look open the ledger read-only ([`ledger::view`]) and take no lock that a handler wants.
 //! * Whoever examines the node ([`commands::doctor`]) changes nothing, here or at a collector: [`collector::probe`],
 //!   [`ledger::inspect`].

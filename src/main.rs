@@ -1,16 +1,20 @@
 //! Process edge: arguments in, exit status out. The program itself is the library.
 
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::ErrorKind as UsageError;
 use rustix::fs::Mode;
 use tokio::runtime::Builder;
 
 use opensvc_actions::cli::{Cli, Command};
 use opensvc_actions::commands::dequeue::Task;
 use opensvc_actions::commands::{
-    cancel, completions, dequeue, doctor, history, pause, plan, register, resume, show, show_config, status,
+    cancel, completions, dequeue, doctor, external, history, pause, plan, register, resume, show, show_config, status,
+    systemd_check, systemd_start,
 };
 use opensvc_actions::error::{Error, Exit};
 use opensvc_actions::executor::{drain, run_as, supervisor};
@@ -30,6 +34,9 @@ fn main() -> ExitCode {
             return if run_as::run() { Exit::Ok } else { Exit::Unavailable }.into();
         }
         _ => {}
+    }
+    if let Some(arguments) = helper_arguments() {
+        return helper(arguments);
     }
     std::panic::set_hook(Box::new(die_of_a_bug));
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -59,6 +66,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line, if this is `systemd-start` or `systemd-check`, by its own name or by the first word. They are not the
+/// handler's: whatever their caller has given them as standard input is no notification.
+fn helper_arguments() -> Option<Vec<OsString>> {
+    const HELPERS: [&str; 2] = ["systemd-start", "systemd-check"];
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let own = Path::new(arguments.first()?).file_name()?.to_owned();
+    if HELPERS.iter().any(|name| own == *name) {
+        arguments.insert(1, own);
+        return Some(arguments);
+    }
+    HELPERS.iter().any(|name| arguments.get(1).is_some_and(|word| word == *name)).then_some(arguments)
+}
+
+fn helper(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(err) => return usage(&err, Err(ErrorKind::Other.into())),
+    };
+    let done = block_on(async || match &cli.command {
+        Some(Command::SystemdStart(options)) => systemd_start::run(options).await,
+        Some(Command::SystemdCheck(options)) => systemd_check::run(options).await,
+        _ => Ok(Exit::Usage),
+    });
+    match done.and_then(|done| done) {
+        Ok(exit) => exit.into(),
+        Err(err) => {
+            eprintln!("opensvc-actions: {}", err.report());
+            err.exit().into()
+        }
+    }
+}
+
 fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error> {
     let global = &cli.global;
     let task = match &cli.command {
@@ -74,6 +113,9 @@ fn run(cli: &Cli, activation: std::io::Result<Activation>) -> Result<Exit, Error
         Some(Command::Plan { file }) => return plan::run(global, file.as_deref()),
         Some(Command::Doctor) => return block_on(|| doctor::run(global))?,
         Some(Command::Register(options)) => return block_on(|| register::run(global, options))?,
+        Some(Command::External(what)) => return block_on(|| external::run(global, what))?,
+        Some(Command::SystemdStart(options)) => return block_on(|| systemd_start::run(options))?,
+        Some(Command::SystemdCheck(options)) => return block_on(|| systemd_check::run(options))?,
         Some(Command::ShowConfig) => return show_config::run(global),
         Some(Command::Completions { shell }) => return completions::run(*shell),
     };
@@ -107,7 +149,7 @@ fn usage(err: &clap::Error, activation: std::io::Result<Activation>) -> ExitCode
         }
     }
     match err.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
+        UsageError::DisplayHelp | UsageError::DisplayVersion => Exit::Ok.into(),
         _ => Exit::Usage.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! An action → the words that are executed, or the reason why they are not.
 
 use super::QueuedAction;
+use super::external::Order;
 use super::redact::quoted;
 use super::words::{self, WordsError};
 use std::fmt;
@@ -25,13 +26,26 @@ pub enum Agent {
 pub struct Argv {
     program: PathBuf,
     args: Vec<String>,
+    input: Option<String>,
 }
 
 impl Argv {
     /// A program with its arguments.
     #[must_use]
     pub fn new(program: PathBuf, args: Vec<String>) -> Self {
-        Self { program, args }
+        Self { program, args, input: None }
+    }
+
+    /// The same, with something to read on its standard input.
+    #[must_use]
+    pub fn reading(self, input: String) -> Self {
+        Self { input: Some(input), ..self }
+    }
+
+    /// What it is to read on its standard input; `None`: nothing.
+    #[must_use]
+    pub fn input(&self) -> Option<&str> {
+        self.input.as_deref()
     }
 
     /// The program, as the settings name it.
@@ -76,6 +90,9 @@ pub enum Refusal {
     /// A word would choose another target than the row's.
     #[error("the word {0:?} would choose another target than the action's own")]
     Retarget(String),
+    /// It is for an external action, and cannot be carried out as it stands: why.
+    #[error("{0}")]
+    External(String),
     /// The policy does not allow it: which rule, in words.
     #[error("{0}")]
     Policy(String),
@@ -93,6 +110,7 @@ pub(super) fn cut(text: &str) -> String {
 pub struct Command {
     service: Option<String>,
     words: Vec<String>,
+    external: Option<Order>,
 }
 
 impl Command {
@@ -110,20 +128,30 @@ impl Command {
             (name, _) if is_object_path(name) => Some(name.to_owned()),
             (name, _) => return Err(Refusal::ServiceName(cut(name))),
         };
-        let words = words::split(&action.command)?;
+        let external = Order::read(&action.command).transpose().map_err(Refusal::External)?;
+        let words = match &external {
+            Some(order) => order.words(),
+            None => words::split(&action.command)?,
+        };
         if words.is_empty() {
             return Err(Refusal::Empty);
         }
         if words.iter().any(|word| word.contains('\0')) {
             return Err(Refusal::Nul);
         }
-        Ok(Self { service, words })
+        Ok(Self { service, words, external })
     }
 
     /// The service that it is about, as the collector names it; `None`: the node.
     #[must_use]
     pub fn service(&self) -> Option<&str> {
         self.service.as_deref()
+    }
+
+    /// The external action that it is for; `None`: it is a command of the agent.
+    #[must_use]
+    pub fn external(&self) -> Option<&Order> {
+        self.external.as_ref()
     }
 
     /// The words behind `om node` or `om svc -s NAME`; at least one.
@@ -135,6 +163,9 @@ impl Command {
     /// The first word that would choose another target than [`Self::service`].
     #[must_use]
     pub fn retargeting_word(&self) -> Option<&str> {
+        if self.external.is_some() {
+            return None; // no agent reads them
+        }
         self.words.iter().map(String::as_str).find(|word| is_retargeting(word))
     }
 

@@ -13,6 +13,8 @@ pub enum Lane {
     Node,
     /// One service: its path in full, however the collector writes it.
     Service(String),
+    /// The start of one external action, by its name. What it has started takes nothing.
+    External(String),
 }
 
 impl Lane {

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod argv;
 pub mod civil;
 pub mod evidence;
+pub mod external;
 pub mod glob;
 pub mod lanes;
 pub mod limits;
@@ -16,6 +17,7 @@ pub mod retry;
 pub mod schedule;
 pub mod state;
 pub mod time;
+pub mod unit;
 pub mod usage;
 pub mod words;
 

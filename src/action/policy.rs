@@ -140,7 +140,11 @@ impl Permit<'_> {
     pub fn lane(&self, row: &QueuedAction) -> Lane {
         match &self.command {
             Ok(command) if command.retargeting_word().is_none() && !self.ends_boot(row) => {
-                command.service().map_or(Lane::Node, Lane::of_service)
+                match (command.service(), command.external()) {
+                    (Some(service), _) => Lane::of_service(service),
+                    (None, Some(order)) => Lane::External(order.name.clone()),
+                    (None, None) => Lane::Node,
+                }
             }
             Ok(_) => Lane::Node,
             Err(_) => Lane::of_service(&row.svcname),

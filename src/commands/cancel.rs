@@ -79,7 +79,7 @@ fn cancel(state: &Path, orders: &Orders, key: ActionKey) -> Result<Cancelled, Er
             State::Received if orders.finish_waiting(key, &outcome)? => return Ok(Cancelled::Waiting),
             State::Received => {} // started, or superseded, between the two looks
             State::Started if told => return Ok(Cancelled::Running),
-            State::Started if entry.boot_id.as_ref() != Some(&boot_id) => {
+            State::Started if entry.boot_id.as_ref() != Some(&boot_id) && !run.is_outside() => {
                 return too_late("it went down with the machine; the next start says so to the collector");
             }
             State::Started if run.is_abandoned(&boot_id) => {

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod completions;
 pub mod dequeue;
 pub mod doctor;
+pub mod external;
 pub mod history;
 mod live;
 pub mod password;
@@ -15,6 +16,8 @@ mod scheduled;
 pub mod show;
 pub mod show_config;
 pub mod status;
+pub mod systemd_check;
+pub mod systemd_start;
 mod text;
 mod unfinished;
 
@@ -57,7 +60,11 @@ fn print(write: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Resu
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "commands are an edge of the program")]
 fn now() -> Timestamp {
-    Timestamp::from_system_time(SystemTime::now())
+    Timestamp::from_system_time(system_time())
+}
+
+#[expect(clippy::disallowed_methods, reason = "commands are an edge of the program")]
+fn system_time() -> SystemTime {
+    SystemTime::now()
 }

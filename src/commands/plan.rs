@@ -90,13 +90,22 @@ fn planned<'a>(row: &QueuedAction, settings: &'a Settings, agent: &Agent) -> Pla
     let permit = settings.policy.judge(row);
     let ends_boot = permit.ends_boot(row);
     let Permit { rule, command } = permit;
-    let timeout = rule.and_then(|rule| rule.timeout).unwrap_or(settings.execution.timeout);
+    let order = command.as_ref().ok().and_then(|command| command.external());
+    let definition = order.map(|order| order.definition(&settings.external_actions).cloned());
+    let timeout = match &definition {
+        Some(Ok(definition)) => definition.timeout,
+        _ => settings.execution.timeout,
+    };
+    let timeout = rule.and_then(|rule| rule.timeout).unwrap_or(timeout);
     Planned {
         id: row.id,
         service: none_if_empty(&row.svcname).map(str::to_owned),
         command: Some(row.command.clone()),
         rule,
-        argv: command.map(|command| command.argv(agent)).map_err(|refusal| refusal.to_string()),
+        argv: match definition {
+            Some(definition) => definition.map(|definition| definition.start(String::new())),
+            None => command.map(|command| command.argv(agent)).map_err(|refusal| refusal.to_string()),
+        },
         timeout,
         group: rule.map(|rule| rule.group).unwrap_or_default(),
         ends_boot,

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::action::admission::State;
+use crate::action::external::{Outside, document as outside_document};
 use crate::action::name::NameError;
 use crate::action::output::Cleaner;
 use crate::action::time::Timestamp;
 use crate::action::usage::Usage;
 use crate::cli::{Global, Show};
 use crate::commands::text::{self, as_json, length, none_if_empty, pairs, printable, reason, when_and_ago};
-use crate::commands::{now, paths, print, require_root};
+use crate::commands::{external, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::executor::kept::{Kept, Stream};
 use crate::executor::run::RunDir;
@@ -47,6 +48,7 @@ pub fn run(global: &Global, options: &Show) -> Result<Exit, Error> {
         story: view.story(key)?,
         kept: [find(Stream::Stdout)?, find(Stream::Stderr)?].map(|kept| kept.map(|kept| kept.sizes())),
         processes: if entry.state == State::Started { RunDir::of(&state, key).processes() } else { (None, None) },
+        outside: external::outside(&state, [key]).remove(&key).filter(|_| entry.ret.is_none()),
         output,
         entry,
         now: now(),
@@ -64,6 +66,8 @@ struct Shown {
     kept: [Option<(u64, u64)>; 2],
     /// While it runs: its supervisor, and its command.
     processes: (Option<u32>, Option<u32>),
+    /// What is known of an external action that goes on.
+    outside: Option<Outside>,
     now: Timestamp,
 }
 
@@ -87,7 +91,7 @@ impl Shown {
     fn document(self, out: &mut impl Write) -> io::Result<()> {
         let mut document = as_json(&self.entry, &[]);
         let why = self.why();
-        let Self { entry, story, output, kept, processes, .. } = self;
+        let Self { entry, story, output, kept, processes, outside, .. } = self;
         let (stdout, stderr) = output.unzip();
         let attempt = |Attempt { step, number, at, error }: &Attempt| json!({ "step": step.as_str(), "number": number, "at": at.to_string(), "error": error });
         let [kept_stdout, kept_stderr] = kept.map(|kept| kept.map(|(bytes, of)| json!({ "bytes": bytes, "of": of })));
@@ -103,6 +107,7 @@ impl Shown {
             ("supervisor", json!(story.launcher)),
             ("supervisor_pid", json!(processes.0)),
             ("command_pid", json!(processes.1)),
+            ("external", json!(outside.as_ref().map(outside_document))),
             ("usage", json!(story.usage.as_ref().map(usage_document))),
             ("attempts", json!(story.attempts.iter().map(attempt).collect::<Vec<_>>())),
             ("reason", json!(why)),
@@ -165,6 +170,7 @@ impl Shown {
         let took = |ended: Timestamp| {
             entry.started_at.map_or_else(String::new, |started| format!(", after {}", length(ended.since(started))))
         };
+        line("external", self.outside.as_ref().map(|outside| format!("goes on{}", external::in_words(outside))));
         line("ended", entry.finished_at.map(|ended| when(ended) + &took(ended)));
         line("result", entry.ret.map(|ret| ret.to_string()));
         line("reason", self.why());

@@ -1,18 +1,20 @@
 //! `status`: what this node does and what waits, on one screen.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::action::Queue;
+use crate::action::external::{Outside, document as outside_document};
 use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
+use crate::action::{ActionKey, Queue};
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
 use crate::commands::text::{as_json, in_words, length, pairs, printable, table, when, when_and_ago};
 use crate::commands::unfinished::{Actions, Progress};
-use crate::commands::{load, now, paths, pause, print, require_root};
+use crate::commands::{external, load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
 use crate::ledger::LedgerError;
 use crate::ledger::contact::Contact;
@@ -55,6 +57,8 @@ struct Status {
     actions: Option<Actions>,
     /// Why the ledger tells nothing.
     ledger_error: Option<String>,
+    /// What is known of running actions that go on outside.
+    outside: BTreeMap<ActionKey, Outside>,
     /// Who else takes rows of this node's queues.
     dequeuers: Vec<Dequeuer>,
     /// Why the settings cannot be used.
@@ -115,6 +119,10 @@ impl Status {
             pause: Pause::in_force(state, now).map_err(Error::Pause)?,
             schedule,
             queues,
+            outside: external::outside(
+                state,
+                actions.iter().flat_map(|actions| &actions.running).map(|(entry, _)| entry.key),
+            ),
             actions,
             ledger_error,
             dequeuers: settings.as_ref().map_or_else(Vec::new, |settings| {
@@ -140,6 +148,7 @@ impl Status {
         let running = |(entry, progress): &(Entry, Progress)| {
             let mut document = as_json(entry, &self.secret);
             document["progress"] = json!(progress.as_str());
+            document["external"] = json!(self.outside.get(&entry.key).map(outside_document));
             document
         };
         let unreported = |(entry, last): &(Entry, Option<Attempt>)| {
@@ -197,7 +206,10 @@ impl Status {
         self.list(out, "running", &actions.running, "", |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
-                Progress::Running => color::out(Hue::Yellow, &format!("for {}", length(self.now.since(since)))),
+                Progress::Running => {
+                    let outside = self.outside.get(&entry.key).map(external::in_words).unwrap_or_default();
+                    color::out(Hue::Yellow, &format!("for {}{outside}", length(self.now.since(since))))
+                }
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
                 Progress::WentDown => "went down".to_owned(),

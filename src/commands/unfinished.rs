@@ -73,7 +73,7 @@ fn progress(state: &Path, entry: &Entry, boot_id: &str) -> Progress {
     let run = RunDir::of(state, entry.key);
     if run.has_record() {
         Progress::Ended
-    } else if entry.boot_id.as_deref() != Some(boot_id) || run.is_abandoned(boot_id) {
+    } else if (entry.boot_id.as_deref() != Some(boot_id) && !run.is_outside()) || run.is_abandoned(boot_id) {
         Progress::WentDown
     } else if run.is_cancelled() {
         Progress::Cancelled

@@ -53,6 +53,7 @@ impl Sources<'_> {
         Ok(Settings {
             queues,
             policy: from.policy.policy(launcher, &mut notes)?,
+            external_actions: super::external::definitions(&from.external_actions, &mut notes),
             schedule,
             wake: Wake {
                 allow: notes.value("wake.allow", from.allow.as_ref(), Vec::new()),

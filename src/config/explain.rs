@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::duration::show;
 use super::secret::REDACTED;
-use super::{Ack, Explained, Format, Launcher, Proxy, Settings, TimerSchedule, policy, size};
+use super::{Ack, Explained, Format, Launcher, Proxy, Settings, TimerSchedule, external, policy, size};
 use crate::action::Queue;
 
 /// Parts of a variable's name that make its value a secret.
@@ -63,6 +63,11 @@ impl Settings {
         add("policy.default".to_owned(), self.policy.default.to_string());
         for (index, rule) in self.policy.rules.iter().enumerate() {
             add(format!("policy.rule.{}", index + 1), policy::show(rule));
+        }
+        for (name, definition) in &self.external_actions {
+            for (key, value) in external::show(definition) {
+                add(format!("external_actions.{name}.{key}"), value);
+            }
         }
         add("retention.unreported".to_owned(), show(self.retention.unreported));
         add("retention.history".to_owned(), show(self.retention.history));

@@ -11,8 +11,9 @@ use super::policy::PolicyFragment;
 use super::settings::{Ack, Format, Launcher, Proxy};
 use super::toml_table::{Item, Table};
 use super::url::shown;
-use super::{ConfigError, Network, Paths, duration, endpoint, size, source};
+use super::{ConfigError, Network, Paths, duration, endpoint, external, size, source};
 use crate::action::Queue;
+use crate::action::external::Definition;
 
 /// What `kept_output` can be: of a stream, and in all.
 const SMALLEST_KEPT: u64 = 64 << 10;
@@ -51,6 +52,7 @@ pub(super) struct Fragments {
     pub(super) redact: Option<Located<Vec<String>>>,
     pub(super) textfile: Option<Located<Option<PathBuf>>>,
     pub(super) policy: PolicyFragment,
+    pub(super) external_actions: BTreeMap<String, Located<Definition>>,
 }
 
 /// `[collector]`, or the table of one dialect that overrides it key by key.
@@ -94,7 +96,7 @@ impl Fragments {
 
     /// The same from the top table of the file.
     pub(super) fn read_table(&mut self, path: &Arc<Path>, mut top: Table) -> Result<(), ConfigError> {
-        top.unsupported(&["external_actions"])?;
+        external::read(&mut self.external_actions, top.table("external_actions")?)?;
         set(&mut self.queues, top.take("queues").map(queues))?;
         self.read_collector(top.table("collector")?)?;
         self.read_execution(top.table("execution")?)?;
@@ -220,7 +222,7 @@ fn queues(item: Item) -> Result<Located<Option<Vec<Queue>>>, ConfigError> {
     Ok(list.with(Some(queues)))
 }
 
-fn time(item: Item, min_millis: u64, max: Duration) -> Result<Located<Duration>, ConfigError> {
+pub(super) fn time(item: Item, min_millis: u64, max: Duration) -> Result<Located<Duration>, ConfigError> {
     item.read(|text| duration::parse(text, &(Duration::from_millis(min_millis)..=max)))
 }
 
@@ -267,7 +269,7 @@ fn proxy(text: &str) -> Result<Proxy, String> {
     }
 }
 
-fn without_nul(text: &str) -> Result<String, String> {
+pub(super) fn without_nul(text: &str) -> Result<String, String> {
     if text.contains('\0') { Err("a value cannot hold a NUL".to_owned()) } else { Ok(text.to_owned()) }
 }
 

@@ -13,6 +13,7 @@ pub mod edit;
 mod endpoint;
 pub mod error;
 mod explain;
+mod external;
 mod fragments;
 mod keywords;
 mod known;

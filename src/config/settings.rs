@@ -10,6 +10,7 @@ use super::fragments::Fragments;
 use super::keywords::Keywords;
 use super::{ConfigError, Network, Paths, Secret};
 use crate::action::Queue;
+use crate::action::external::Definitions;
 use crate::action::policy::Policy;
 use crate::action::schedule::{Invalid, Schedule};
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub execution: Execution,
     /// Which commands run.
     pub policy: Policy,
+    /// The external actions of this node.
+    pub external_actions: Definitions,
     /// How long what is known about an action is kept.
     pub retention: Retention,
     /// What is hidden in the journal.

@@ -96,6 +96,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// In an empty file that remembers what it is asked for: a table of this name in this one, whose names are free.
+    pub(super) fn listening_to(&self, name: &str) -> Option<Table<'a>> {
+        self.file.asked.map(|_| Self::new(self.file, format!("{}{name}.", self.prefix), DeTable::new()))
+    }
+
     /// Refuses keys of later versions.
     pub(super) fn unsupported(&mut self, keys: &[&'static str]) -> Result<(), ConfigError> {
         match keys.iter().filter_map(|key| self.keys.remove(*key)).min_by_key(|item| item.line) {
@@ -232,7 +237,8 @@ impl<'a> Item<'a> {
         self.value.is_array()
     }
 
-    fn into_table(self) -> Result<Table<'a>, ConfigError> {
+    /// The table that this is.
+    pub(super) fn into_table(self) -> Result<Table<'a>, ConfigError> {
         let wrong = self.expected("a table");
         match self.value {
             DeValue::Table(table) => Ok(Table::new(self.file, format!("{}.", self.key), table)),

@@ -49,6 +49,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Prepared {
     key: ActionKey,
+    unit: String,
     dir: RunDir,
     claim: File,
     socket: UnixListener,
@@ -65,7 +66,17 @@ impl Prepared {
         if let Err(err) = kept::forget(state, key) {
             tracing::warn!("cannot remove what an earlier run of this name has kept: {err}"); // no reason not to run
         }
-        Ok(Self { key, socket: listen(&dir)?, claim, dir })
+        Ok(Self { key, unit: launcher::unit(key), socket: listen(&dir)?, claim, dir })
+    }
+
+    /// The same for a check of the external action `key`, with this number.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn check(state: &Path, key: ActionKey, number: u32, boot_id: &str) -> io::Result<Self> {
+        let dir = RunDir::of(state, key).of_check();
+        let claim = dir.create(boot_id)?;
+        Ok(Self { key, unit: launcher::check_unit(key, number), socket: listen(&dir)?, claim, dir })
     }
 
     /// Starts the supervisor, which takes the claim over. Only after the ledger says "started".
@@ -91,25 +102,26 @@ impl Prepared {
             kill_grace: limits.kill_grace,
             kept_output: limits.kept_output,
             user: limits.user,
+            input: argv.input().map(str::to_owned),
         };
         spec.write(self.dir.path())?;
         let job = Job {
             key: self.key,
+            unit: self.unit.clone(),
             run: self.dir.path(),
             claim: self.claim,
             limits: limits.group,
             kill_grace: limits.kill_grace,
         };
         let child = launcher.launch(job).await?;
-        let unit = child.is_none().then(|| launcher::unit(self.key));
-        Ok(Running { key: self.key, dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
+        let unit = child.is_none().then_some(self.unit);
+        Ok(Running { dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
     }
 }
 
 /// A run that somebody supervises.
 #[derive(Debug)]
 pub struct Running {
-    key: ActionKey,
     dir: RunDir,
     socket: UnixListener,
     child: Option<Child>,
@@ -147,15 +159,22 @@ impl Running {
     /// # Errors
     /// When its directory cannot be used.
     pub fn attach(state: &Path, key: ActionKey, boot_id: &str) -> io::Result<Self> {
-        let dir = RunDir::of(state, key);
-        Ok(Self { key, socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
+        Self::attach_to(RunDir::of(state, key), boot_id)
     }
 
     /// Who its supervisor is where it is another one than the launcher was asked for: the service manager could not be reached.
     #[must_use]
-    pub fn launched_otherwise(&self, launcher: &Launcher) -> Option<String> {
+    pub fn launched_otherwise(&self, key: ActionKey, launcher: &Launcher) -> Option<String> {
         let is_child = self.child.is_some();
-        (is_child && launcher.supervisor_of(self.key) != launcher::DIRECT).then(|| launcher::DIRECT.to_owned())
+        (is_child && launcher.supervisor_of(key) != launcher::DIRECT).then(|| launcher::DIRECT.to_owned())
+    }
+
+    /// The same where the directory is another one than that of an action.
+    ///
+    /// # Errors
+    /// When the directory cannot be used.
+    pub fn attach_to(dir: RunDir, boot_id: &str) -> io::Result<Self> {
+        Ok(Self { socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
     }
 
     /// Waits for the end. May be given up at any point: the run goes on.

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod boot;
 pub mod drain;
 pub mod environment;
+pub mod external;
 mod inherited;
 pub mod kept;
 pub mod last_line;

@@ -26,6 +26,10 @@ pub const SOCKET: &str = "handler";
 pub const ERROR: &str = "error";
 /// A file of this name cancels a running command; its text is the reason.
 pub const CANCEL: &str = "cancel";
+/// What is known of an external action that goes on outside.
+pub const OUTSIDE: &str = "external";
+/// The directory of the check that was begun last.
+const CHECK: &str = "check";
 
 /// What a run's claim tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,18 @@ impl RunDir {
     #[must_use]
     pub fn of(state: &Path, key: ActionKey) -> Self {
         Self { path: runs(state).join(name(key)) }
+    }
+
+    /// The run of a check, within that of the external action it is about.
+    #[must_use]
+    pub fn of_check(&self) -> Self {
+        Self { path: self.path.join(CHECK) }
+    }
+
+    /// Whether an external action goes on outside: its start command has ended well.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.path.join(OUTSIDE).exists()
     }
 
     /// Where it is.
@@ -139,7 +155,7 @@ impl RunDir {
     /// Whether the command has come to an end that waits to be taken over.
     #[must_use]
     pub fn has_record(&self) -> bool {
-        self.path.join(record::FILE).exists()
+        !self.is_outside() && self.path.join(record::FILE).exists()
     }
 
     /// The supervisor and the command that it has started, by their numbers, as far as the claim names them.
@@ -178,7 +194,7 @@ impl RunDir {
     #[must_use]
     pub fn is_abandoned(&self, boot_id: &str) -> bool {
         // The claim first: a supervisor records the end before it lets go of the claim.
-        matches!(self.claim(boot_id), Ok(Claim::Free { begun: true, .. })) && !self.has_record()
+        matches!(self.claim(boot_id), Ok(Claim::Free { begun: true, .. })) && !self.has_record() && !self.is_outside()
     }
 
     /// Removes it with everything in it.

@@ -20,7 +20,7 @@ mod conclude;
 mod watch;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -28,7 +28,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{Mode, inotify};
+use rustix::fs::{MemfdFlags, Mode, inotify, memfd_create};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{Pid, getpid, getsid, setsid, umask};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,9 @@ pub struct Spec {
     /// The user that it runs as; `None`: root.
     #[serde(default)]
     pub user: Option<String>,
+    /// What it reads on its standard input; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 impl Spec {
@@ -202,7 +205,7 @@ fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Ch
             (command, Some(back))
         }
     };
-    equip(&mut command, spec, identity);
+    equip(&mut command, spec, identity).map_err(|err| not_started(&err))?;
     let mut child = tree.start(&mut command).map_err(|err| not_started(&err))?;
     drop(command); // and with it our copy of the way back
     let Some(Err(failure)) = back.map(Back::began) else { return Ok(child) };
@@ -218,7 +221,7 @@ fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Ch
 
 /// Sees to it that the command is started with nothing but what is said here: descriptors, directory, environment, and a
 /// process group of its own.
-fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) {
+fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt as _;
     let environment = spec
         .environment
@@ -233,9 +236,19 @@ fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     match identity {
-        None => command.stdin(Stdio::null()),
+        None => command.stdin(spec.input.as_deref().map_or_else(|| Ok(Stdio::null()), input)?),
         Some(identity) => command.envs(identity.environment()),
     };
+    Ok(())
+}
+
+/// Something to read that is all there already: nobody has to write while the command reads, or hears that it does not want
+/// to.
+pub(super) fn input(text: &str) -> io::Result<Stdio> {
+    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// A program that is not there or cannot be executed is the action's result. Any other failure is this machine's (no

@@ -2,6 +2,7 @@
 //! its end, and results go out meanwhile. There is one stream of commits: whoever has to become durable at the same
 //! moment becomes so together.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::external::name_of;
 use super::outbox::Outbox;
 use super::run::{Pending, Ran};
 use super::{Handler, Progress, now, timestamp};
 use crate::action::ActionKey;
 use crate::action::admission::State;
+use crate::action::external::Outside;
 use crate::action::lanes::{Lane, Lanes};
 use crate::error::Error;
 use crate::executor::launch::Running;
@@ -28,6 +31,8 @@ use crate::telemetry::service;
 struct Watch<'a> {
     lane: Lane,
     record: Rc<Record>,
+    /// It is not left without need.
+    holds: Rc<Cell<bool>>,
     end: Pin<Box<dyn Future<Output = Result<Ran, Error>> + 'a>>,
 }
 
@@ -38,6 +43,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Work<'a> {
     lanes: Lanes<Record>,
     watches: Vec<Watch<'a>>,
+    /// External actions that go on outside: they take no lane, and nobody waits for them.
+    outside: Vec<Watch<'a>>,
+    /// What waits until another one of the same external action has ended.
+    held: Vec<Record>,
     /// Everything that was ever lined up here.
     known: HashSet<ActionKey>,
     pending: Pending<'a>,
@@ -60,7 +69,8 @@ impl Handler<'_> {
         let outbox = Outbox::default();
         let limit = usize::try_from(self.settings.execution.max_parallel).unwrap_or(usize::MAX);
         let (lanes, pending) = (Lanes::new(limit), Pending::new(&outbox));
-        let mut work = Work { lanes, watches: Vec::new(), known: HashSet::new(), pending, failed: None };
+        let (watches, outside, held) = (Vec::new(), Vec::new(), Vec::new());
+        let mut work = Work { lanes, watches, outside, held, known: HashSet::new(), pending, failed: None };
         self.attach_all(&mut work)?;
         let mut mark = None;
         loop {
@@ -96,6 +106,12 @@ impl Handler<'_> {
     fn attach_all<'a>(&'a self, work: &mut Work<'a>) -> Result<(), Error> {
         let started = self.ledger.borrow().in_state(State::Started)?;
         for record in started.into_iter().take_while(|_| !self.stop.is_asked()) {
+            if let Some(outside) = self.outside(record.key)? {
+                if self.launcher.is_ok() {
+                    work.outside.push(self.watch_outside(Rc::new(record), outside));
+                }
+                continue;
+            }
             let lane = self.permit(&record).lane_of_running(&record.row);
             work.lanes.occupy(lane.clone());
             let running = self.attach(&record)?;
@@ -124,7 +140,7 @@ impl Handler<'_> {
         loop {
             while self.start_some(progress, work).await? {}
             self.commit(&mut work.pending)?;
-            if work.watches.is_empty() {
+            if work.watches.is_empty() && !work.outside.iter().any(|watch| watch.holds.get()) {
                 return Ok(Paused::Over);
             }
             self.say_what_runs(work);
@@ -138,6 +154,15 @@ impl Handler<'_> {
                         work.lanes.ended(&watch.lane);
                         progress.done += 1;
                         self.note_end(&watch.record, ran, progress, work);
+                    }
+                }
+                asked = first_to_end(&mut work.outside) => {
+                    for (watch, ran) in asked {
+                        progress.done += u64::from(matches!(ran, Ok(Ran::Ended(..))));
+                        self.note_end(&watch.record, ran, progress, work);
+                    }
+                    for record in std::mem::take(&mut work.held) {
+                        work.lanes.push(self.permit(&record).lane(&record.row), record);
                     }
                 }
                 () = self.knocked(mark), if may_take_more => return Ok(Paused::Knocked),
@@ -167,6 +192,11 @@ impl Handler<'_> {
         let mut ready = Vec::new();
         while work.lanes.has_room() && self.may_start(progress, work)? {
             let Some((lane, record)) = work.lanes.start_next() else { break };
+            if work.has_another(&record) && self.argv(&record, &self.permit(&record)).is_ok() {
+                work.lanes.ended(&lane);
+                work.held.push(record);
+                continue;
+            }
             match self.make_ready(&record, &mut work.pending).await? {
                 Some(start) => ready.push((lane, record, start)),
                 None => work.lanes.ended(&lane),
@@ -202,10 +232,23 @@ impl Handler<'_> {
 
     fn watch(&self, lane: Lane, record: Record, running: Running) -> Watch<'_> {
         let record = Rc::new(record);
-        Watch { lane, record: Rc::clone(&record), end: Box::pin(self.see_to_its_end(record, running)) }
+        let end = Box::pin(self.see_to_its_end(Rc::clone(&record), running));
+        Watch { lane, record, holds: Rc::new(Cell::new(true)), end }
     }
 
-    fn note_end(&self, record: &Record, ran: Result<Ran, Error>, progress: &mut Progress, work: &mut Work<'_>) {
+    fn watch_outside(&self, record: Rc<Record>, outside: Outside) -> Watch<'_> {
+        let holds = Rc::new(Cell::new(self.is_worth_staying(record.key, &outside)));
+        let end = Box::pin(self.ask(Rc::clone(&record), outside, Rc::clone(&holds)));
+        Watch { lane: Lane::External(String::new()), record, holds, end }
+    }
+
+    fn note_end<'a>(
+        &'a self,
+        record: &Rc<Record>,
+        ran: Result<Ran, Error>,
+        progress: &mut Progress,
+        work: &mut Work<'a>,
+    ) {
         match ran {
             Ok(Ran::Ended(outcome, told)) => {
                 progress.boot_ends |= outcome.ret == 0 && self.permit(record).ends_boot(&record.row);
@@ -213,6 +256,7 @@ impl Handler<'_> {
                 work.pending.told.extend(told);
             }
             Ok(Ran::Left) => {}
+            Ok(Ran::Outside(outside)) => work.outside.push(self.watch_outside(Rc::clone(record), *outside)),
             Ok(Ran::NotStarted(reason)) => self.not_started(record, reason, work),
             Err(err) => drop(work.failed.get_or_insert(err)),
         }
@@ -227,6 +271,7 @@ impl Handler<'_> {
 
     fn say_what_runs(&self, work: &Work<'_>) {
         let what = match &work.watches[..] {
+            [] => format!("{} external actions", work.outside.len()),
             [only] => format!("{} {}", only.record.key, self.in_words(&only.record)),
             several => {
                 let keys: Vec<_> = several.iter().map(|watch| watch.record.key.to_string()).collect();
@@ -237,6 +282,14 @@ impl Handler<'_> {
             0 => format!("running {what}"),
             waiting => format!("running {what} ({waiting} waiting)"),
         });
+    }
+}
+
+impl Work<'_> {
+    /// Whether an external action of the same name is under way: of each there is one at a time.
+    fn has_another(&self, record: &Record) -> bool {
+        let Some(name) = name_of(record) else { return false };
+        self.watches.iter().chain(&self.outside).any(|watch| name_of(&watch.record).as_ref() == Some(&name))
     }
 }
 

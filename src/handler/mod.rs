@@ -29,6 +29,7 @@ macro_rules! about_key {
 }
 
 mod ended;
+mod external;
 mod fetch;
 mod lanes;
 mod metrics;
@@ -147,7 +148,7 @@ impl Handler<'_> {
     /// When the ledger or a run directory cannot be used.
     pub async fn begin(&mut self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
-        if let Err(err) = &self.agent {
+        if let (Err(err), true) = (&self.agent, self.settings.external_actions.is_empty()) {
             tracing::error!("{err}");
             progress.lasting = Exit::Unavailable;
         }
@@ -239,7 +240,11 @@ impl Handler<'_> {
         let mut progress = Progress::default();
         self.count_for_metrics();
         let reported = match self.recover().await {
-            Ok(()) => self.report_finished(&mut progress).await,
+            Ok(()) => {
+                // What goes on outside may have come to its end.
+                let asked = self.ask_after_all().await;
+                self.report_finished(&mut progress).await.and(asked)
+            }
             Err(err) => Err(err),
         };
         if let Err(err) = reported {
@@ -253,7 +258,8 @@ impl Handler<'_> {
 
     /// Whether commands can be run at all: else nothing is fetched.
     fn can_run(&self) -> bool {
-        self.agent.is_ok() && self.launcher.is_ok()
+        let something = self.agent.is_ok() || !self.settings.external_actions.is_empty();
+        something && self.launcher.is_ok()
     }
 
     /// Whether this node is paused: then nothing is fetched and nothing started. Asked before each of both.

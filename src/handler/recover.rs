@@ -11,9 +11,10 @@ use crate::action::output::Clamp;
 use crate::action::state::{Next, Trace};
 use crate::crash;
 use crate::error::Error;
-use crate::executor::launcher::Launcher;
+use crate::executor::launcher::{Launcher, unit};
 use crate::executor::record::Record as EndRecord;
 use crate::executor::run::{self, Claim, RunDir};
+use crate::handler::external::undefined;
 use crate::handler::run::{said_finished, without_output};
 use crate::ledger::story::{Note, Step};
 use crate::ledger::{Change, Ledger, Record};
@@ -37,6 +38,9 @@ impl Handler<'_> {
         let started = self.ledger.borrow().in_state(State::Started)?;
         for record in started {
             let dir = RunDir::of(self.state, record.key);
+            if self.outside(record.key)?.is_some() {
+                continue; // it goes on, whatever its start has left
+            }
             // The claim first: if it is free and there is no record then, there never will be.
             let claim = dir.claim(&self.boot_id).map_err(Error::run(dir.path()))?;
             // Another boot proves nothing: what was written may never have reached the disk, and what was removed may
@@ -49,6 +53,13 @@ impl Handler<'_> {
             let rebooted = booted && self.permit(&record).ends_boot(&record.row);
             if let Some(end) = end.filter(|end| end.ended.is_some() || same_boot) {
                 crash::point("record-found");
+                if self.goes_outside(&record, &end)?.is_some() {
+                    continue;
+                }
+                if let Some(outcome) = undefined(&record, &end) {
+                    changes.push(Change::Finished(record.key, outcome));
+                    continue;
+                }
                 let went_down = rebooted && end.ended.as_ref().is_some_and(Ended::is_told_to_end);
                 changes.push(self.recorded(&record, if went_down { with_the_machine(end) } else { end }));
                 continue;
@@ -105,7 +116,7 @@ impl Handler<'_> {
 
     /// Ends what a killed supervisor has left of its command.
     pub(super) async fn kill_what_is_left(&self, key: ActionKey) {
-        if let Err(err) = Launcher::kill_unit(key).await {
+        if let Err(err) = Launcher::kill_unit(&unit(key)).await {
             about_key!(warn, key, [], "{key}: cannot end what is left in its unit: {err}");
         }
         if let Err(err) = RunDir::of(self.state, key).kill_command() {

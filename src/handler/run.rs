@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::external::undefined;
 use super::outbox::Outbox;
 use super::report::OURS;
 use super::{Handler, svcname, timestamp};
 use crate::action::argv::Argv;
+use crate::action::external::Outside;
 use crate::action::outcome::{Ended, Outcome};
 use crate::action::output::Clamp;
 use crate::action::policy::Permit;
@@ -34,6 +36,8 @@ pub(super) enum Ran {
     Left,
     /// It definitely did not start: why.
     NotStarted(String),
+    /// It is an external action, and goes on outside.
+    Outside(Box<Outside>),
 }
 
 /// An action that starts as soon as the ledger says so.
@@ -127,7 +131,8 @@ impl<'a> Handler<'a> {
         }
         let execution = &self.settings.execution;
         let limits = Limits {
-            timeout: permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout),
+            timeout: self
+                .limit_of_start(record, permit.rule.and_then(|rule| rule.timeout).unwrap_or(execution.timeout)),
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
             group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
@@ -145,7 +150,7 @@ impl<'a> Handler<'a> {
         let Start { prepared, argv, limits } = start;
         let running = prepared.launch(launcher, &argv, &self.environment, limits, &self.boot_id).await?;
         crash::point("launched");
-        if let Some(other) = running.launched_otherwise(launcher) {
+        if let Some(other) = running.launched_otherwise(key, launcher) {
             self.note(Note::Launched(key, other));
         }
         Ok(running)
@@ -195,12 +200,19 @@ impl<'a> Handler<'a> {
         }
     }
 
-    fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
-        let agent = self.agent.as_ref().map_err(ToString::to_string)?;
+    /// What is executed, or why nothing is.
+    pub(super) fn argv(&self, record: &Record, permit: &Permit<'_>) -> Result<Argv, String> {
         match (&record.refused, &permit.command) {
             (Some(reason), _) => Err(reason.clone()),
             (None, Err(refusal)) => Err(refusal.to_string()),
-            (None, Ok(command)) => Ok(command.argv(agent)),
+            (None, Ok(command)) => match command.external() {
+                Some(_) if permit.rule.is_some_and(|rule| rule.user.is_some()) => {
+                    Err("an external action cannot run as another user in this version, and its rule wants that"
+                        .to_owned())
+                }
+                Some(order) => self.start_of(record, order),
+                None => Ok(command.argv(self.agent.as_ref().map_err(ToString::to_string)?)),
+            },
         }
     }
 
@@ -232,7 +244,14 @@ impl<'a> Handler<'a> {
                     about_action!(info, record, [], "{key} was ended, as it seems with the machine");
                     return Ok(Ran::Left);
                 }
-                self.ended(record, *record_of_end, told)
+                if let Some(outside) = self.goes_outside(record, &record_of_end)? {
+                    told.into_iter().for_each(Told::recorded);
+                    return Ok(Ran::Outside(Box::new(outside)));
+                }
+                match undefined(record, &record_of_end) {
+                    Some(outcome) => Ran::Ended(outcome, told),
+                    None => self.ended(record, *record_of_end, told),
+                }
             }
             End::Vanished(claim) if claim.trace().next() == Next::StartAgain => {
                 let why = running.error().unwrap_or_else(|| "it was killed".to_owned());

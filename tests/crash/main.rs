@@ -2,6 +2,7 @@
 //! twice.
 //!
 //! * `lanes`: the same points, while several commands run;
+//! * `external`: an external action, at every step of its start and its checks;
 //! * `matrix`: every named point of handler and supervisor × what goes wrong at the collector × both dialects;
 //! * `forged`: states of the disk that no run leaves by itself, and a supervisor that has not begun yet;
 //! * `remains`: what a killed supervisor leaves behind is ended, and no stranger with it;
@@ -20,6 +21,7 @@
 #[allow(dead_code, reason = "shared with tests/it")]
 mod support;
 
+mod external;
 mod forged;
 mod kill_loop;
 mod lanes;

@@ -13,6 +13,7 @@ mod doctor;
 mod documents;
 mod environment;
 mod exits;
+mod external;
 mod groups;
 mod history;
 mod idle;

@@ -7,6 +7,7 @@
 mod credential;
 mod dequeue;
 mod doctor;
+mod external;
 mod hardening;
 mod harness;
 mod inetd;

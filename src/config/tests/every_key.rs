@@ -33,6 +33,14 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("retention.unreported", r#""36h""#, "36h"),
     ("retention.history", r#""366d""#, "366d"),
     ("retention.kept_output", r#""2GiB""#, "2GiB"),
+    ("external_actions.NAME.description", r#""a b""#, "a b"),
+    ("external_actions.NAME.action", r#"["/x", "y z"]"#, "/x 'y z'"),
+    ("external_actions.NAME.check", r#"["/x"]"#, "/x"),
+    ("external_actions.NAME.interval", r#""100ms""#, "100ms"),
+    ("external_actions.NAME.timeout", r#""none""#, "none"),
+    ("external_actions.NAME.start_timeout", r#""1h""#, "1h"),
+    ("external_actions.NAME.check_timeout", r#""5s""#, "5s"),
+    ("external_actions.NAME.required", r#"["a", "b"]"#, "a, b"),
     ("log.redact", r#"["*phrase*", "pin"]"#, "*phrase*, pin"),
     ("metrics.textfile", r#""/srv/n1.prom""#, "/srv/n1.prom"),
 ];
@@ -42,6 +50,11 @@ fn toml(key: &str, value: &str) -> String {
     let other = match key {
         "collector.client_cert" => "collector.client_key = \"/etc/group\"\n",
         "collector.client_key" => "collector.client_cert = \"/etc/passwd\"\n",
+        "external_actions.NAME.action" => "external_actions.NAME.check = [\"/c\"]\n",
+        "external_actions.NAME.check" => "external_actions.NAME.action = [\"/a\"]\n",
+        key if key.starts_with("external_actions.") => {
+            "external_actions.NAME.action = [\"/a\"]\nexternal_actions.NAME.check = [\"/c\"]\n"
+        }
         _ => "",
     };
     format!("{key} = {value}\n{other}")

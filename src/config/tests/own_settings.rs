@@ -61,14 +61,44 @@ fn retention_is_a_number_of_days_or_less() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused() {
-    let error = toml_error("[external_actions.\"backup.full\"]\ntimeout = \"1h\"");
-    assert_eq!(error, "actions.toml:1: this version does not support external_actions");
+    let text = "[external_actions.\"backup.full\"]\naction = [\"/a\"]\ncheck = [\"/c\"]\nuser = \"backup\"";
+    let key = "external_actions.backup.full.user";
+    assert_eq!(toml_error(text), format!("actions.toml:4: this version does not support {key}"));
 }
 
 #[test]
 fn the_metrics_go_into_a_file_with_an_absolute_name() {
     assert!(toml_error("[metrics]\ntextfile = \"x.prom\"").contains("\"x.prom\" is not an absolute path"));
     assert!(toml_error("[metrics]\ntextfile = \"/x/\"").contains("\"/x/\" is not the name of a file"));
+}
+
+#[test]
+fn an_external_action_without_a_usable_name_or_command_is_refused() {
+    let both = "action = [\"/a\"]\ncheck = [\"/c\"]";
+    for (text, expected) in [
+        (
+            format!("[external_actions.\".x\"]\n{both}"),
+            "1: external_actions..x: a name begins with a letter or a digit",
+        ),
+        (format!("[external_actions.\"a b\"]\n{both}"), "1: external_actions.a b: a name has letters"),
+        ("[external_actions.x]\naction = [\"/a\"]".to_owned(), "1: external_actions.x: check is missing"),
+        (
+            "[external_actions.x]\ncheck = [\"/c\"]\naction = []".to_owned(),
+            "3: external_actions.x.action: a command has",
+        ),
+        (
+            both.replace("/a", "a").replace("action", "[external_actions.x]\naction"),
+            "2: external_actions.x.action: \"a\" is not",
+        ),
+        (format!("[external_actions.x]\n{both}\ntimeot = \"1h\""), "4: unknown key \"timeot\" in [external_actions.x]"),
+        (
+            format!("[external_actions.x]\n{both}\ninterval = \"1ms\""),
+            "4: external_actions.x.interval: \"1ms\" is out of range",
+        ),
+    ] {
+        let error = toml_error(&text);
+        assert!(error.starts_with(&format!("actions.toml:{expected}")), "{error}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! 5 MiB; rustbus 0.19 stands on releases of its dependencies from 2022; dbus-tokio needs a C library. What is
 //! needed is one call with one descriptor.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,7 +22,7 @@ use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::message::{self, Call, Incoming, Writer};
+use super::message::{self, Call, Data, Incoming, Writer};
 
 /// How long the manager may take to greet.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ impl Default for Bus {
 }
 
 impl Bus {
-    #[cfg(test)]
+    /// A manager that listens elsewhere.
     pub(super) fn at(private: &Path, system: &Path) -> Self {
         Self([Place { path: private.into(), shared: false }, Place { path: system.into(), shared: true }])
     }
@@ -132,13 +133,15 @@ pub(super) struct Connection {
     stream: UnixStream,
     /// What has come and was not read yet.
     received: Vec<u8>,
+    /// The last answer, whole.
+    last: Vec<u8>,
     serial: u32,
 }
 
 impl Connection {
     async fn open(place: &Place) -> io::Result<Self> {
         let stream = UnixStream::connect(&place.path).await?;
-        let mut connection = Self { stream, received: Vec::new(), serial: 0 };
+        let mut connection = Self { stream, received: Vec::new(), last: Vec::new(), serial: 0 };
         connection.authenticate().await?;
         if place.shared {
             let hello = Call {
@@ -193,6 +196,14 @@ impl Connection {
         }
     }
 
+    /// The names and values that the last call has returned.
+    ///
+    /// # Errors
+    /// When it has returned something else.
+    pub(super) fn properties(&self) -> io::Result<BTreeMap<String, Data>> {
+        message::properties(&self.last)
+    }
+
     /// Sends all of it, a descriptor with the first byte.
     async fn send(&self, mut bytes: &[u8], mut descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -219,8 +230,8 @@ impl Connection {
             let fixed = self.received.first_chunk().ok_or(ErrorKind::UnexpectedEof)?;
             let length = message::whole_length(fixed)?;
             self.receive(length).await?;
-            let incoming = Incoming::decode(&self.received[..length])?;
-            self.received.drain(..length);
+            self.last = self.received.drain(..length).collect();
+            let incoming = Incoming::decode(&self.last)?;
             match incoming {
                 Incoming::Returned { to, .. } | Incoming::Failed { to, .. } if to == self.serial => {
                     return Ok(incoming);

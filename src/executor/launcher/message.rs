@@ -3,6 +3,7 @@
 //! From the D-Bus specification 0.38, "Message Protocol": all numbers here are little-endian, every value is aligned to
 //! its size from the beginning of the message, and the body begins at a multiple of eight.
 
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 
 /// The longest message that is read: what the manager tells about one unit takes a few KiB.
@@ -208,6 +209,36 @@ impl Incoming {
     /// # Errors
     /// When it is none.
     pub(super) fn decode(message: &[u8]) -> Result<Self, Error> {
+        let (Header { kind, to, name, signature }, mut reader) = Header::read(message)?;
+        let text = match signature.chars().next() {
+            Some('s' | 'o') => Some(reader.text()?),
+            Some('v') => match reader.signature()?.as_str() {
+                "s" | "o" => Some(reader.text()?),
+                "b" | "u" => Some(reader.u32()?.to_string()),
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(match (kind, to, name) {
+            (METHOD_RETURN, Some(to), _) => Self::Returned { to, text },
+            (ERROR, Some(to), Some(name)) => Self::Failed { to, name, text },
+            (METHOD_RETURN | ERROR, ..) => return Err(malformed()),
+            _ => Self::Other,
+        })
+    }
+}
+
+/// What a header tells.
+struct Header {
+    kind: u8,
+    to: Option<u32>,
+    name: Option<String>,
+    signature: String,
+}
+
+impl Header {
+    /// Reads the header of a whole message, and what stands at its body.
+    fn read(message: &[u8]) -> Result<(Self, Reader<'_>), Error> {
         let kind = *message.get(1).ok_or_else(malformed)?;
         let mut reader = Reader { bytes: message, at: 12 };
         let fields = usize::try_from(reader.u32()?).map_err(|_| malformed())?;
@@ -230,22 +261,61 @@ impl Incoming {
             }
         }
         reader.at = end.next_multiple_of(8);
-        let text = match signature.chars().next() {
-            Some('s' | 'o') => Some(reader.text()?),
-            Some('v') => match reader.signature()?.as_str() {
-                "s" | "o" => Some(reader.text()?),
-                "b" | "u" => Some(reader.u32()?.to_string()),
-                _ => None,
-            },
-            _ => None,
-        };
-        Ok(match (kind, to, name) {
-            (METHOD_RETURN, Some(to), _) => Self::Returned { to, text },
-            (ERROR, Some(to), Some(name)) => Self::Failed { to, name, text },
-            (METHOD_RETURN | ERROR, ..) => return Err(malformed()),
-            _ => Self::Other,
-        })
+        Ok((Self { kind, to, name, signature }, reader))
     }
+}
+
+/// A value that came, as far as anybody here wants to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Data {
+    Text(String),
+    /// What is below nothing is 0.
+    Number(u64),
+    Flag(bool),
+    /// The elements of an array, or the members of a structure.
+    List(Vec<Data>),
+    /// A floating-point number.
+    Other,
+}
+
+/// The names and values that a method has returned: `a{sv}`.
+///
+/// # Errors
+/// When it has returned something else.
+pub(super) fn properties(message: &[u8]) -> Result<BTreeMap<String, Data>, Error> {
+    let (header, mut reader) = Header::read(message)?;
+    if header.signature != "a{sv}" {
+        return Err(malformed());
+    }
+    let Data::List(pairs) = reader.value("a{sv}", 0)? else { return Err(malformed()) };
+    let pair = |pair| match pair {
+        Data::List(pair) => match <[Data; 2]>::try_from(pair) {
+            Ok([Data::Text(name), value]) => Ok((name, value)),
+            _ => Err(malformed()),
+        },
+        _ => Err(malformed()),
+    };
+    pairs.into_iter().map(pair).collect()
+}
+
+/// How deep values may be nested; the specification allows twice as much.
+const DEEPEST: usize = 32;
+
+/// Where the first complete type in a signature ends.
+fn first_type(signature: &str) -> Result<usize, Error> {
+    let mut depth = 0_usize;
+    for (at, c) in signature.bytes().enumerate() {
+        match c {
+            b'a' => continue,
+            b'(' | b'{' => depth += 1,
+            b')' | b'}' => depth = depth.checked_sub(1).ok_or_else(malformed)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return Ok(at + 1);
+        }
+    }
+    Err(malformed())
 }
 
 struct Reader<'a> {
@@ -262,6 +332,71 @@ impl Reader<'_> {
         self.align(4);
         let bytes = self.take(4)?.try_into().map_err(|_| malformed())?;
         Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// A value of the first type in `signature`.
+    fn value(&mut self, signature: &str, depth: usize) -> Result<Data, Error> {
+        if depth > DEEPEST || !signature.is_ascii() {
+            return Err(malformed());
+        }
+        Ok(match signature.as_bytes().first() {
+            Some(b'y') => Data::Number(self.byte()?.into()),
+            Some(b'b') => Data::Flag(self.u32()? != 0),
+            Some(b'n') => Data::Number(u64::try_from(i16::from_le_bytes(self.fixed()?)).unwrap_or_default()),
+            Some(b'q') => Data::Number(u16::from_le_bytes(self.fixed()?).into()),
+            Some(b'i') => Data::Number(u64::try_from(i32::from_le_bytes(self.fixed()?)).unwrap_or_default()),
+            Some(b'u' | b'h') => Data::Number(self.u32()?.into()),
+            Some(b'x') => Data::Number(u64::try_from(i64::from_le_bytes(self.fixed()?)).unwrap_or_default()),
+            Some(b't') => Data::Number(u64::from_le_bytes(self.fixed()?)),
+            Some(b'd') => {
+                self.fixed::<8>()?;
+                Data::Other
+            }
+            Some(b's' | b'o') => Data::Text(self.text()?),
+            Some(b'g') => Data::Text(self.signature()?),
+            Some(b'v') => {
+                let signature = self.signature()?;
+                self.value(&signature, depth + 1)?
+            }
+            Some(b'a') => {
+                let element = &signature[1..=first_type(&signature[1..])?];
+                let length = usize::try_from(self.u32()?).map_err(|_| malformed())?;
+                self.align(match element.as_bytes().first() {
+                    Some(b'(' | b'{' | b'x' | b't' | b'd') => 8,
+                    Some(b'y' | b'g' | b'v') => 1,
+                    Some(b'n' | b'q') => 2,
+                    _ => 4,
+                });
+                let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len()).ok_or_else(malformed)?;
+                let mut elements = Vec::new();
+                while self.at < end {
+                    let before = self.at;
+                    elements.push(self.value(element, depth + 1)?);
+                    if self.at == before {
+                        return Err(malformed()); // a structure of nothing, of which there would be no end
+                    }
+                }
+                Data::List(elements)
+            }
+            Some(b'(' | b'{') => {
+                self.align(8);
+                let mut members = Vec::new();
+                let mut rest = &signature[1..first_type(signature)? - 1];
+                while !rest.is_empty() {
+                    let end = first_type(rest)?;
+                    members.push(self.value(&rest[..end], depth + 1)?);
+                    rest = &rest[end..];
+                }
+                Data::List(members)
+            }
+            _ => return Err(malformed()),
+        })
+    }
+
+    /// A number of N bytes.
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        self.align(N);
+        self.take(N)?.try_into().map_err(|_| malformed())
     }
 
     fn text(&mut self) -> Result<String, Error> {
@@ -374,6 +509,72 @@ mod tests {
                 changed[index] = byte;
                 let _ = Incoming::decode(&changed);
                 let _ = whole_length(changed[..FIXED].try_into().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn properties_of_every_type_are_read_or_passed_over() {
+        let message = answer(METHOD_RETURN, None, "a{sv}", |body| {
+            body.array(8, |array| {
+                let mut entry = |name: &str, signature: &str, value: &dyn Fn(&mut Writer)| {
+                    array.align(8);
+                    array.text(name);
+                    array.signature(signature);
+                    value(array);
+                };
+                entry("Id", "s", &|value| value.text("a@b.service"));
+                entry("InvocationID", "ay", &|value| value.array(1, |bytes| bytes.bytes.extend_from_slice(&[1, 255])));
+                entry("Job", "(uo)", &|value| {
+                    value.align(8);
+                    value.u32(9);
+                    value.text("/job/9");
+                });
+                entry("SuccessExitStatus", "(aiai)", &|value| {
+                    value.align(8);
+                    value.array(4, |list| list.i32(3));
+                    value.array(4, |_| {});
+                });
+                entry("Exec", "a(sasb)", &|value| {
+                    value.array(8, |list| {
+                        list.align(8);
+                        list.text("/bin/x");
+                        list.array(4, |words| words.text("x"));
+                        list.u32(1);
+                    });
+                });
+                entry("Weight", "d", &|value| {
+                    value.align(8);
+                    value.bytes.extend_from_slice(&[0; 8]);
+                });
+                entry("Below", "i", &|value| value.i32(-1));
+                entry("At", "t", &|value| {
+                    value.align(8);
+                    value.bytes.extend_from_slice(&7_u64.to_le_bytes());
+                });
+            });
+        });
+        let found = properties(&message).unwrap();
+        let text = |text: &str| Data::Text(text.to_owned());
+        assert_eq!(found["Id"], text("a@b.service"));
+        assert_eq!(found["InvocationID"], Data::List(vec![Data::Number(1), Data::Number(255)]));
+        assert_eq!(found["Job"], Data::List(vec![Data::Number(9), text("/job/9")]));
+        let statuses = Data::List(vec![Data::List(vec![Data::Number(3)]), Data::List(vec![])]);
+        assert_eq!(found["SuccessExitStatus"], statuses);
+        let exec = vec![text("/bin/x"), Data::List(vec![text("x")]), Data::Flag(true)];
+        assert_eq!(found["Exec"], Data::List(vec![Data::List(exec)]));
+        assert_eq!(
+            [&found["Weight"], &found["Below"], &found["At"]],
+            [&Data::Other, &Data::Number(0), &Data::Number(7)]
+        );
+        for length in 0..message.len() {
+            assert!(properties(&message[..length]).is_err(), "{length}");
+        }
+        for index in 0..message.len() {
+            for byte in [0, 1, b'a', b'(', b')', b'v', 0xff] {
+                let mut changed = message.clone();
+                changed[index] = byte;
+                let _ = properties(&changed);
             }
         }
     }

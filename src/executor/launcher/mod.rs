@@ -10,6 +10,7 @@ mod direct;
 pub mod manager;
 mod message;
 mod systemd;
+pub mod units;
 
 use std::fs::File;
 use std::io;
@@ -23,7 +24,7 @@ use crate::action::ActionKey;
 use crate::action::limits::GroupLimits;
 use crate::config::Launcher as Wanted;
 
-pub use self::systemd::unit;
+pub use self::systemd::{check_unit, unit};
 
 /// The launcher that needs nobody, by its name.
 pub(super) const DIRECT: &str = "direct";
@@ -36,6 +37,8 @@ const GROUPS: &str = "/sys/fs/cgroup";
 pub struct Job<'a> {
     /// The action.
     pub key: ActionKey,
+    /// The unit, where there are any.
+    pub unit: String,
     /// Its run directory, with the spec in it.
     pub run: &'a Path,
     /// The claim, whose lock goes with it.
@@ -200,7 +203,7 @@ impl Launcher {
     ///
     /// # Errors
     /// When the manager cannot be asked.
-    pub async fn kill_unit(key: ActionKey) -> io::Result<()> {
-        if systemd::is_booted() { Systemd::default().kill(key).await } else { Ok(()) }
+    pub async fn kill_unit(unit: &str) -> io::Result<()> {
+        if systemd::is_booted() { Systemd::default().kill(unit).await } else { Ok(()) }
     }
 }

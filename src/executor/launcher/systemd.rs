@@ -45,6 +45,13 @@ pub fn unit(key: ActionKey) -> String {
     format!("opensvc-action-{}.service", run::name(key))
 }
 
+/// The name of the unit of a check of an external action: the number tells it from an earlier one that has left something
+/// behind.
+#[must_use]
+pub fn check_unit(key: ActionKey, number: u32) -> String {
+    format!("opensvc-action-{}-check-{number}.service", run::name(key))
+}
+
 /// What is known of the manager.
 #[derive(Debug, Default)]
 pub(super) struct Systemd {
@@ -101,7 +108,7 @@ impl Systemd {
             properties.push(("OOMPolicy", Value::Text("continue")));
         }
         let mut arguments = Writer::default();
-        arguments.text(&unit(job.key));
+        arguments.text(&job.unit);
         arguments.text("fail"); // and do not stand in the way of a shutdown
         arguments.properties(&properties);
         arguments.array(8, |_| {}); // no other units
@@ -109,7 +116,7 @@ impl Systemd {
         match connection.call(&start, &arguments, Some(job.claim.as_fd())).await {
             Ok(_) => Ok(()),
             Err(err @ CallError::Unanswered(_)) => {
-                tracing::warn!("{}: {err}", unit(job.key));
+                tracing::warn!("{}: {err}", job.unit);
                 Ok(())
             }
             Err(CallError::Refused { name, text }) if name.ends_with(".TransactionIsDestructive") => {
@@ -123,10 +130,10 @@ impl Systemd {
     ///
     /// # Errors
     /// When the manager cannot be asked.
-    pub(super) async fn kill(&self, key: ActionKey) -> io::Result<()> {
+    pub(super) async fn kill(&self, unit: &str) -> io::Result<()> {
         let mut connection = self.bus.open().await.map_err(io::Error::other)?;
         let mut arguments = Writer::default();
-        arguments.text(&unit(key));
+        arguments.text(unit);
         arguments.text("all");
         arguments.i32(rustix::process::Signal::KILL.as_raw());
         match connection.call(&manager("KillUnit", "ssi"), &arguments, None).await {
@@ -155,7 +162,7 @@ impl Systemd {
     }
 }
 
-const fn manager<'a>(member: &'a str, signature: &'a str) -> Call<'a> {
+pub(super) const fn manager<'a>(member: &'a str, signature: &'a str) -> Call<'a> {
     Call {
         destination: "org.freedesktop.systemd1",
         path: "/org/freedesktop/systemd1",
