@@ -120,14 +120,15 @@ impl Group {
         killed
     }
 
-    /// Kills everything in it and waits until it is gone.
+    /// Kills everything in it and waits until it is gone. Where it cannot be killed from here, since the handler may write to
+    /// no control group, the service manager may just have done it.
     ///
     /// # Errors
     /// When something in it does not end.
     pub(in crate::executor) fn end(&self) -> io::Result<()> {
         // The watch first: an end between the two is seen.
         let mut events = File::open(self.command().join("cgroup.events"))?;
-        self.kill()?;
+        let killed = self.kill();
         loop {
             let mut text = String::new();
             events.read_to_string(&mut text)?;
@@ -135,7 +136,11 @@ impl Group {
                 return Ok(());
             }
             match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&PATIENCE)) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::TimedOut, "a control group that was killed stays")),
+                Ok(0) => {
+                    return killed.and_then(|()| {
+                        Err(io::Error::new(ErrorKind::TimedOut, "a control group that was killed stays"))
+                    });
+                }
                 Ok(_) | Err(Errno::INTR) => io::Seek::rewind(&mut events)?,
                 Err(errno) => return Err(errno.into()),
             }
