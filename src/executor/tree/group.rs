@@ -126,6 +126,14 @@ impl Group {
     /// # Errors
     /// When something in it does not end.
     pub(in crate::executor) fn end(&self) -> io::Result<()> {
+        match self.kill_and_wait() {
+            // It was removed meanwhile, as only an empty one can be.
+            Err(err) if matches!(Errno::from_io_error(&err), Some(Errno::NOENT | Errno::NODEV)) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    fn kill_and_wait(&self) -> io::Result<()> {
         // The watch first: an end between the two is seen.
         let mut events = File::open(self.command().join("cgroup.events"))?;
         let killed = self.kill();
@@ -255,6 +263,7 @@ mod tests {
         Group::noted(id.parse().unwrap(), path).unwrap().end().unwrap();
         assert_eq!(processes(&group.command()).unwrap(), []);
         remove(&group, leader);
+        group.end().unwrap(); // one that is gone has no members
     }
 
     #[test]
