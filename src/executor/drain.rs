@@ -78,9 +78,12 @@ pub fn run() -> bool {
     true
 }
 
-/// Throws away what is in a pipe. Tells whether there may be more.
+/// Throws away what is in a pipe. Tells whether there may be more: also where somebody else has taken what there was.
 fn is_open(pipe: BorrowedFd<'_>) -> bool {
-    !matches!(splice(pipe, None, io::stderr(), None, PIECE, SpliceFlags::NONBLOCK), Ok(0) | Err(_))
+    match splice(pipe, None, io::stderr(), None, PIECE, SpliceFlags::NONBLOCK) {
+        Ok(length) => length > 0,
+        Err(errno) => matches!(errno, Errno::AGAIN | Errno::INTR),
+    }
 }
 
 /// Becomes readable when a child has ended.
@@ -94,4 +97,19 @@ fn ends_of_children() -> io::Result<UnixStream> {
 /// Waits for every child that has ended.
 fn bury() {
     while matches!(wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::pipe::pipe;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_somebody_else_has_emptied_stays_open_until_nobody_can_write_to_it() {
+        let (reader, writer) = pipe().unwrap();
+        assert!(is_open(reader.as_fd()), "its daemon would die of SIGPIPE");
+        drop(writer);
+        assert!(!is_open(reader.as_fd()));
+    }
 }

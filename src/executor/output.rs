@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Child;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, read};
+use rustix::io::{Errno, ioctl_fionbio, read};
 use rustix::pipe::fcntl_getpipe_size;
 
 use crate::action::output::Clamp;
@@ -27,7 +27,9 @@ impl Output {
     /// The streams of a child, of each of which so many bytes stay in the current directory.
     pub(super) fn of(child: &mut Child, kept: u64) -> Self {
         let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
-        let stream = |pipe, which| {
+        let stream = |pipe: Option<OwnedFd>, which| {
+            // A command can read its own output, and would leave whoever was told of it, and then waits for it, waiting.
+            let pipe = pipe.filter(|pipe| ioctl_fionbio(pipe, true).is_ok());
             let keeper = Keeper::new(Path::new(""), which, kept);
             Stream { pipe, clamp: Clamp::new(), keeper }
         };
@@ -75,7 +77,7 @@ impl Stream {
                 self.keeper.push(&buffer[..n], self.clamp.fits());
                 n
             }
-            Err(Errno::INTR) => 0,
+            Err(Errno::INTR | Errno::AGAIN) => 0,
             Err(_) => {
                 self.pipe = None;
                 0
@@ -96,5 +98,25 @@ impl Stream {
             left = left.saturating_sub(self.read(buffer).max(1));
         }
         (self.clamp, self.pipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_told_of_output_that_somebody_else_has_taken_does_not_wait_for_more() {
+        // Should it wait, it sees the end.
+        let mut child = Command::new("sleep").arg("3").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut output = Output::of(&mut child, 0);
+        output.read(true, true);
+        assert!(output.stdout.pipe.is_some() && output.stderr.pipe.is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        output.read(true, true);
+        assert!(output.stdout.pipe.is_none() && output.stderr.pipe.is_none());
     }
 }

@@ -36,6 +36,15 @@ const OTHERS: usize = 100_000;
 /// The longest greeting.
 const GREETING: usize = 4096;
 
+/// What the bus says in the manager's place when that has got a call and has not answered it, as while it executes itself
+/// anew. What became of the call nobody knows.
+const UNANSWERED: [&str; 4] = [
+    "org.freedesktop.DBus.Error.NoReply",
+    "org.freedesktop.DBus.Error.Disconnected",
+    "org.freedesktop.DBus.Error.Timeout",
+    "org.freedesktop.DBus.Error.TimedOut",
+];
+
 /// Why a call has brought no result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
@@ -186,6 +195,9 @@ impl Connection {
         // A message that is not whole is none.
         self.send(&message, descriptor).await.map_err(CallError::Unreachable)?;
         match timeout(ANSWER_WITHIN, self.answer()).await {
+            Ok(Ok(Incoming::Failed { name, text, .. })) if UNANSWERED.contains(&name.as_str()) => {
+                Err(CallError::Unanswered(io::Error::other(text.unwrap_or(name))))
+            }
             Ok(Ok(Incoming::Failed { name, text, .. })) => {
                 Err(CallError::Refused { name, text: text.unwrap_or_default() })
             }
@@ -319,6 +331,16 @@ mod tests {
         vec![b'l', 2, 1, 1, 0, 0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0, 5, 1, b'u', 0, serial, 0, 0, 0]
     }
 
+    /// The error of this name, in answer to the call with this serial.
+    fn failed(serial: u8, name: &str) -> Vec<u8> {
+        let length = u8::try_from(name.len()).unwrap();
+        let head = [b'l', 3, 1, 1, 0, 0, 0, 0, 9, 0, 0, 0, length + 17, 0, 0, 0];
+        let fields = [5, 1, b'u', 0, serial, 0, 0, 0, 4, 1, b's', 0, length, 0, 0, 0];
+        let mut message = [&head[..], &fields, name.as_bytes(), &[0]].concat();
+        message.resize(message.len().next_multiple_of(8), 0);
+        message
+    }
+
     fn places() -> (tempfile::TempDir, Bus, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let (private, system) = (dir.path().join("private"), dir.path().join("system"));
@@ -351,6 +373,24 @@ mod tests {
             let mut connection = bus.open().await.unwrap();
             let err = connection.call(&CALL, &Writer::default(), None).await.unwrap_err();
             assert!(matches!(err, CallError::Unanswered(_)), "{err}");
+            manager.join().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_answers_for_a_manager_that_is_gone_has_not_refused_anything() {
+        let (_dir, bus, private, _) = places();
+        for (name, refused) in UNANSWERED
+            .map(|name| (name, false))
+            .into_iter()
+            .chain([("org.freedesktop.DBus.Error.ServiceUnknown", true), ("org.freedesktop.systemd1.UnitExists", true)])
+        {
+            let _ = std::fs::remove_file(&private);
+            let manager = manager(UnixListener::bind(&private).unwrap(), GREETING, failed(1, name));
+            let mut connection = bus.open().await.unwrap();
+            let err = connection.call(&CALL, &Writer::default(), None).await.unwrap_err();
+            assert_eq!(matches!(err, CallError::Refused { .. }), refused, "{err}");
+            assert!(refused || matches!(err, CallError::Unanswered(_)), "{err}");
             manager.join().unwrap();
         }
     }

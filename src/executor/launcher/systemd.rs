@@ -31,6 +31,10 @@ const TO_RECORD_USEC: u64 = 30_000_000;
 /// Warnings and what is worse; the manager's word for each start and end of a unit is not.
 const NOTICE: i32 = 5;
 
+/// The kernel spares a supervisor, which lives in what bounds its command: it is larger than many a shell, and with it the
+/// end of the command would be lost. What it starts is not spared (`inherited.rs`).
+const SPARED: i32 = -900;
+
 /// The first systemd that ends a unit when the kernel has killed one of its processes for want of memory.
 const HAS_OOM_POLICY: u32 = 243;
 
@@ -99,6 +103,7 @@ impl Systemd {
             ("Delegate", Value::Flag(true)),
             ("TasksMax", Value::Number(job.limits.tasks_max.unwrap_or(u64::MAX))),
             ("LogLevelMax", Value::Int(NOTICE)),
+            ("OOMScoreAdjust", Value::Int(SPARED)),
         ];
         properties.extend(job.limits.memory_max.map(|bytes| ("MemoryMax", Value::Number(bytes))));
         // Microseconds of processor time a second.

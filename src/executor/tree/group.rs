@@ -120,14 +120,23 @@ impl Group {
         killed
     }
 
-    /// Kills everything in it and waits until it is gone.
+    /// Kills everything in it and waits until it is gone. Where it cannot be killed from here, since the handler may write to
+    /// no control group, the service manager may just have done it.
     ///
     /// # Errors
     /// When something in it does not end.
     pub(in crate::executor) fn end(&self) -> io::Result<()> {
+        match self.kill_and_wait() {
+            // It was removed meanwhile, as only an empty one can be.
+            Err(err) if matches!(Errno::from_io_error(&err), Some(Errno::NOENT | Errno::NODEV)) => Ok(()),
+            ended => ended,
+        }
+    }
+
+    fn kill_and_wait(&self) -> io::Result<()> {
         // The watch first: an end between the two is seen.
         let mut events = File::open(self.command().join("cgroup.events"))?;
-        self.kill()?;
+        let killed = self.kill();
         loop {
             let mut text = String::new();
             events.read_to_string(&mut text)?;
@@ -135,7 +144,11 @@ impl Group {
                 return Ok(());
             }
             match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&PATIENCE)) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::TimedOut, "a control group that was killed stays")),
+                Ok(0) => {
+                    return killed.and_then(|()| {
+                        Err(io::Error::new(ErrorKind::TimedOut, "a control group that was killed stays"))
+                    });
+                }
                 Ok(_) | Err(Errno::INTR) => io::Seek::rewind(&mut events)?,
                 Err(errno) => return Err(errno.into()),
             }
@@ -250,6 +263,7 @@ mod tests {
         Group::noted(id.parse().unwrap(), path).unwrap().end().unwrap();
         assert_eq!(processes(&group.command()).unwrap(), []);
         remove(&group, leader);
+        group.end().unwrap(); // one that is gone has no members
     }
 
     #[test]
