@@ -129,14 +129,22 @@ pub(super) fn width() -> Option<usize> {
 /// On anything narrower nothing can be read anyway.
 const NARROWEST: usize = 40;
 
-/// A line that fits: what is too much is cut, and it says so.
+/// A line that fits: what is too much is cut, and it says so. Colour takes no room, and what ends it stays.
 fn cut(line: &str, width: Option<usize>) -> String {
-    match width {
-        Some(width) if line.chars().count() > width => {
-            line.chars().take(width.saturating_sub(1)).chain(Some('…')).collect()
+    let Some(width) = width.filter(|width| color::width(line) > *width) else { return line.to_owned() };
+    let (mut kept, mut seen, mut in_colour) = (String::new(), 0, false);
+    for c in line.chars() {
+        if in_colour || c == '\u{1b}' {
+            in_colour = c != 'm';
+            kept.push(c);
+            continue;
         }
-        _ => line.to_owned(),
+        seen += 1;
+        if seen <= width {
+            kept.push(if seen < width { c } else { '…' });
+        }
     }
+    kept
 }
 
 /// Rows in columns. The last column is as long as it is, but on a terminal, where it is cut at the edge.
@@ -255,6 +263,14 @@ mod tests {
         assert_eq!(shown(None), "a   ééééé\nbb  c\n");
         assert_eq!(shown(Some(9)), shown(None));
         assert_eq!(shown(Some(7)), "a   éé…\nbb  c\n");
+    }
+
+    #[test]
+    fn what_is_cut_is_what_is_seen_and_not_its_colour() {
+        let coloured = "\u{1b}[31m1\u{1b}[m abc";
+        assert_eq!(cut(coloured, Some(5)), coloured, "it fits");
+        assert_eq!(cut(coloured, Some(4)), "\u{1b}[31m1\u{1b}[m a…");
+        assert_eq!(cut("ab\u{1b}[31mcd\u{1b}[m", Some(3)), "ab\u{1b}[31m…\u{1b}[m", "nothing behind it is red");
     }
 
     #[test]
