@@ -10,7 +10,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use super::finding::Finding;
 use super::{NO_SETTINGS, Node};
 use crate::action::admission::State;
-use crate::commands::text::{in_words, length, when_and_ago};
+use crate::commands::text::{bytes, in_words, length, when_and_ago};
 use crate::error::{Error, Exit, in_full};
 use crate::executor::run::RunDir;
 use crate::executor::{boot, machine};
@@ -80,6 +80,9 @@ fn ledger(state: &Path) -> (Vec<Finding>, Option<View>) {
         Err(err) => {
             let fix = match &err {
                 LedgerError::Newer { .. } => "install the newer opensvc-actions again",
+                LedgerError::Gone { .. } => {
+                    "find out what removed it, and look whether actions of that time are missing at the collector"
+                }
                 _ => "look at the disk and at the rights on the file",
             };
             (Finding::fail(CHECK, Exit::Unavailable, in_full(&err), fix), None)
@@ -114,7 +117,7 @@ fn room(state: &Path) -> Finding {
     let free = volume.f_bfree.saturating_mul(volume.f_frsize);
     let has_reserve = state.join("reserve").exists();
     let counts_inodes = volume.f_files > 0;
-    let text = format!("{} MiB free for {shown}", free >> 20);
+    let text = format!("{} free for {shown}", bytes(free));
     if counts_inodes && volume.f_ffree == 0 {
         Finding::fail(CHECK, Exit::Unavailable, format!("no inode is free for {shown}"), "remove files there")
     } else if free < NEEDED && !has_reserve {
