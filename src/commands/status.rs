@@ -10,7 +10,7 @@ use crate::action::schedule::Invalid;
 use crate::action::time::Timestamp;
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
-use crate::commands::text::{as_json, in_words, length, pairs, printable, table, when, when_and_ago};
+use crate::commands::text::{self, age, as_json, in_words, pairs, printable, table, when, when_and_ago, without_url};
 use crate::commands::unfinished::{Actions, Progress};
 use crate::commands::{load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
@@ -35,7 +35,8 @@ pub fn run(global: &Global, options: &cli::Status) -> Result<Exit, Error> {
     let status = Status::look(global)?;
     let gone = status.ledger_error.is_some();
     let old = options.max_age.is_some_and(|max_age| status.is_out_of_contact(max_age));
-    let printed = print(|out| if global.json { status.document(out) } else { status.screen(out) })?;
+    let max_age = options.max_age;
+    let printed = print(|out| if global.json { status.document(out) } else { status.screen(out, max_age) })?;
     Ok(match (gone, old) {
         (true, _) => Exit::Unavailable,
         (_, true) => Exit::TempFail,
@@ -166,11 +167,11 @@ impl Status {
         writeln!(out, "{document}")
     }
 
-    fn screen(&self, out: &mut impl Write) -> io::Result<()> {
+    fn screen(&self, out: &mut impl Write, max_age: Option<Duration>) -> io::Result<()> {
         let mut rows = Vec::new();
         let mut line = |what: &str, value: String| rows.push([what.to_owned(), printable(&value)]);
         line("handler", self.handler.map_or("not at work".to_owned(), |pid| format!("at work, process {pid}")));
-        line("paused", self.pause.as_ref().map_or("no".to_owned(), paused));
+        line("paused", self.pause.as_ref().map_or("no".to_owned(), pause::in_words));
         if let Some(schedule) = &self.schedule {
             line("schedule", schedule.text(self.now));
             for invalid in &schedule.left_out {
@@ -178,8 +179,9 @@ impl Status {
             }
         }
         for queue in &self.queues {
-            line(queue.queue.as_str(), queue.contact(self.now));
+            line(queue.queue.as_str(), queue.contact(self.now, max_age, self.configuration_error.is_none()));
             if let Some((at, error)) = &queue.contact.error {
+                let error = without_url(error, queue.collector.as_deref().unwrap_or_default());
                 line("", format!("failed {}: {error}", when_and_ago(*at, self.now)));
             }
         }
@@ -197,16 +199,16 @@ impl Status {
         self.list(out, "running", &actions.running, "", |(entry, progress)| {
             let since = entry.started_at.unwrap_or(entry.received_at);
             let text = match progress {
-                Progress::Running => color::out(Hue::Yellow, &format!("for {}", length(self.now.since(since)))),
+                Progress::Running => color::out(Hue::Yellow, &format!("for {}", age(self.now.since(since)))),
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
                 Progress::WentDown => "went down".to_owned(),
             };
             (entry, text)
         })?;
-        let since = |entry: &Entry| format!("for {}", length(self.now.since(entry.received_at)));
+        let since = |entry: &Entry| format!("for {}", age(self.now.since(entry.received_at)));
         self.list(out, "waiting", &actions.waiting, "", |entry| (entry, since(entry)))?;
-        let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", length(age)));
+        let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", text::age(age)));
         self.list(out, "unreported", &actions.unreported, &oldest.unwrap_or_default(), |(entry, last)| {
             let tries = last.as_ref().map(|last| format!(", tried {}", times(last.number)));
             let result = entry.ret.map_or_else(String::new, |ret| format!("result {ret}"));
@@ -283,10 +285,10 @@ impl ScheduleStatus {
         let next = match self.next {
             None => "never by its schedule".to_owned(),
             Some(next) if next <= now => "with the next timer".to_owned(),
-            Some(next) => format!("{} (in {})", when(next), length(next.since(now))),
+            Some(next) => format!("{} (in {})", when(next), age(next.since(now))),
         };
         let text = self.text.as_deref().map_or("always", |text| if text.is_empty() { "\"\"" } else { text });
-        format!("{text}; last run {last}, next {next}")
+        format!("{text}; last run of a timer {last}, next {next}")
     }
 
     fn document(&self, now: Timestamp) -> Value {
@@ -302,11 +304,15 @@ impl ScheduleStatus {
 }
 
 impl QueueStatus {
-    fn contact(&self, now: Timestamp) -> String {
-        let last = self.contact.last.map_or("never".to_owned(), |last| when_and_ago(last, now));
+    fn contact(&self, now: Timestamp, max_age: Option<Duration>, are_settings_known: bool) -> String {
+        let last = self.contact.last.map_or("never".to_owned(), |last| {
+            let limit = max_age.filter(|max_age| now.since(last) > *max_age);
+            when_and_ago(last, now) + &limit.map_or_else(String::new, |limit| format!(", longer than {}", age(limit)))
+        });
         match &self.collector {
             Some(collector) => format!("last contact {last}, {collector}"),
-            None => format!("last contact {last}, not configured"),
+            None if are_settings_known => format!("last contact {last}, not configured"),
+            None => format!("last contact {last}"),
         }
     }
 
@@ -319,15 +325,4 @@ impl QueueStatus {
             "error": self.contact.error.as_ref().map(|(at, text)| json!({ "at": at.to_string(), "text": text })),
         })
     }
-}
-
-fn paused(pause: &Pause) -> String {
-    let mut text = pause.since.map_or("yes".to_owned(), |since| format!("since {}", when(since)));
-    if let Some(until) = pause.until {
-        text = format!("{text} until {}", when(until));
-    }
-    if let Some(reason) = &pause.reason {
-        text = format!("{text}: {reason}");
-    }
-    text
 }

@@ -19,7 +19,15 @@ pub(super) fn when(time: Timestamp) -> String {
 
 /// A moment and how long ago it was.
 pub(super) fn when_and_ago(time: Timestamp, now: Timestamp) -> String {
-    format!("{} ({} ago)", when(time), length(now.since(time)))
+    format!("{} ({} ago)", when(time), age(now.since(time)))
+}
+
+/// How long something has gone on or is past, like [`length`], but in whole seconds: it is another one when it is read.
+pub(super) fn age(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..10 => format!("{seconds} s"),
+        _ => length(duration),
+    }
 }
 
 /// The same on a terminal, where room is dear: without the offset.
@@ -75,6 +83,10 @@ pub(super) fn printable(text: &str) -> String {
 
 /// An action on one line, what is secret in it hidden.
 pub(super) fn in_words(entry: &Entry, secret: &[String]) -> String {
+    if entry.command.is_empty() && entry.svcname.is_empty() {
+        // Of an action of a lost ledger no more is left than its name.
+        return "(not known)".to_owned();
+    }
     let command = command(entry, secret);
     if entry.svcname.is_empty() { command } else { printable(&format!("{} {command}", entry.svcname)) }
 }
@@ -175,6 +187,11 @@ fn columns<const N: usize>(
     Ok(())
 }
 
+/// What went wrong with a collector that was named already: without its URL at the beginning.
+pub(super) fn without_url<'a>(error: &'a str, collector: &str) -> &'a str {
+    error.strip_prefix(collector).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
+}
+
 /// Names and what they stand for. On a terminal, what is longer than a line goes on below itself.
 pub(super) fn pairs(out: &mut impl Write, rows: &[[String; 2]]) -> io::Result<()> {
     wrapped(out, rows, width())
@@ -271,6 +288,12 @@ mod tests {
         assert_eq!(cut(coloured, Some(5)), coloured, "it fits");
         assert_eq!(cut(coloured, Some(4)), "\u{1b}[31m1\u{1b}[m a…");
         assert_eq!(cut("ab\u{1b}[31mcd\u{1b}[m", Some(3)), "ab\u{1b}[31m…\u{1b}[m", "nothing behind it is red");
+    }
+
+    #[test]
+    fn nobody_reads_how_many_milliseconds_ago_it_was() {
+        let shown = [999, 2961, 59_000, 7_500_000].map(|millis| age(Duration::from_millis(millis)));
+        assert_eq!(shown, ["0 s", "2 s", "59 s", "2 h 5 min"]);
     }
 
     #[test]
