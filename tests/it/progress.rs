@@ -93,6 +93,20 @@ fn a_run_is_shown_while_it_goes_on_and_only_its_story_and_its_sum_stay(dialect: 
     world.check();
 }
 
+#[test]
+fn a_person_is_told_that_the_node_is_paused() {
+    let world = World::new(Dialect::Rpc);
+    let id = world.enqueue("echo done");
+    world.node.handler().args(["pause", "--reason", "new disks"]).run().exits(0);
+    let ended = on_terminal(world.node.handler()).wait();
+    let screen = screen(&ended.exits(0).stdout).join("");
+    assert!(screen.contains("paused since ") && screen.contains(": new disks: nothing new is taken"), "{screen}");
+    assert!(screen.contains("'opensvc-actions resume'"), "{screen}");
+    let quiet = on_terminal(world.node.handler().arg("-q")).wait();
+    assert_eq!(quiet.exits(0).stdout, "");
+    assert_eq!(world.node.runs_of(id), 0);
+}
+
 both!(the_last_line_of_the_output_is_shown_on_request);
 fn the_last_line_of_the_output_is_shown_on_request(dialect: Dialect) {
     let world = World::new(dialect);
