@@ -10,7 +10,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use super::finding::Finding;
 use super::{NO_SETTINGS, Node};
 use crate::action::admission::State;
-use crate::commands::text::{bytes, in_words, length, when_and_ago};
+use crate::commands::text::{self, bytes, in_words, when_and_ago};
 use crate::error::{Error, Exit, in_full};
 use crate::executor::run::RunDir;
 use crate::executor::{boot, machine};
@@ -187,11 +187,11 @@ fn running(node: &Node, view: Option<&View>) -> Finding {
     let long: Vec<_> = running.iter().filter(|entry| age(entry) > settings.execution.warn_after).collect();
     let Some(first) = long.first() else {
         let count = running.len();
-        let text = if count == 0 { "no action runs".to_owned() } else { format!("{count}, none for long") };
+        let text = if count == 0 { "no action runs".to_owned() } else { format!("{count} running, none for long") };
         return Finding::ok(CHECK, text);
     };
     let told = |entry: &&&Entry| {
-        format!("{} runs for {} ({})", entry.key, length(age(entry)), in_words(entry, &settings.log.redact))
+        format!("{} runs for {} ({})", entry.key, text::age(age(entry)), in_words(entry, &settings.log.redact))
     };
     let mut text = long.iter().take(NAMED).map(|entry| told(&entry)).collect::<Vec<_>>().join(", ");
     if let Some(more) = long.len().checked_sub(NAMED).filter(|more| *more > 0) {
