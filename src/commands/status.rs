@@ -208,6 +208,9 @@ impl Status {
         })?;
         let since = |entry: &Entry| format!("for {}", age(self.now.since(entry.received_at)));
         self.list(out, "waiting", &actions.waiting, "", |entry| (entry, since(entry)))?;
+        if let Some(next) = self.next_turn(actions) {
+            pairs(out, &[["  next", &next].map(str::to_owned)])?;
+        }
         let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", text::age(age)));
         self.list(out, "unreported", &actions.unreported, &oldest.unwrap_or_default(), |(entry, last)| {
             let tries = last.as_ref().map(|last| format!(", tried {}", times(last.number)));
@@ -232,6 +235,18 @@ impl Status {
         let ended =
             self.actions.iter().flat_map(|actions| &actions.unreported).filter_map(|(entry, _)| entry.finished_at);
         ended.min().map(|oldest| self.now.since(oldest))
+    }
+
+    /// What goes on with what runs and waits, where that is not a handler at work.
+    fn next_turn(&self, actions: &Actions) -> Option<String> {
+        const STARTS: &str = "a notification, the timer (by the schedule), or 'opensvc-actions'";
+        let (runs, waits) = (!actions.running.is_empty(), !actions.waiting.is_empty());
+        match (self.handler, &self.pause) {
+            (_, Some(_)) if waits => Some("what waits does so until 'opensvc-actions resume'".to_owned()),
+            (None, _) if waits => Some(format!("taken up by the next start: {STARTS}")),
+            (None, _) if runs => Some(format!("its end is taken over by the next start: {STARTS}")),
+            _ => None,
+        }
     }
 
     /// What has results posted that no collector has accepted yet.

@@ -188,6 +188,11 @@ fn the_status_of_what_was_left_alone(dialect: Dialect) {
     assert_eq!(left["handler"], Value::Null, "a handler that has gone is said to be at work");
     assert_eq!((ids(&left["running"]), &left["running"][0]["progress"]), (vec![ended], &"ended".into()));
     assert_eq!(ids(&left["waiting"]), [waiting]);
+    let next = || ask(&world.node, "status").exits(0).stdout.clone();
+    assert!(next().contains("  next  taken up by the next start"), "{}", next());
+    ask(&world.node, "pause").exits(0);
+    assert!(next().contains("  next  what waits does so until 'opensvc-actions resume'"), "{}", next());
+    ask(&world.node, "resume").exits(0);
     // As if the machine had gone down and nothing of the run had reached the disk.
     fs::remove_dir_all(world.node.path("var/actions/runs")).unwrap();
     ledger(&world.node).execute("UPDATE action SET boot_id = 'another'", []).unwrap();
