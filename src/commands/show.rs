@@ -23,6 +23,9 @@ use crate::executor::run::RunDir;
 use crate::ledger::story::{Acknowledged, Attempt, Step, Story};
 use crate::ledger::view::{Entry, View};
 
+/// So many lines of what it printed follow its story on a terminal, where more would drive the story away.
+const LAST_LINES: usize = 20;
+
 /// Prints an action's story and what it printed, or one of its streams as it is.
 ///
 /// # Errors
@@ -127,9 +130,17 @@ impl Shown {
             writeln!(out, "\nIts output is no longer kept here.")?;
         }
         let streams = output.iter().flat_map(|(stdout, stderr)| [("output", stdout), ("error", stderr)]);
+        let room = if io::stdout().is_terminal() { LAST_LINES } else { usize::MAX };
         for (name, stream) in streams.filter(|(_, stream)| !stream.is_empty()) {
             let end = if stream.ends_with('\n') { "" } else { "\n" };
-            write!(out, "\nstandard {name}, {} bytes:\n{stream}{end}", stream.len())?;
+            let above = stream.split_inclusive('\n').count().saturating_sub(room);
+            let shown: String = stream.split_inclusive('\n').skip(above).collect();
+            let option = if name == "output" { "stdout" } else { "stderr" };
+            let cut = match above {
+                0 => String::new(),
+                _ => format!(", the last {room} lines (all: 'show {} --{option}')", entry.key),
+            };
+            write!(out, "\nstandard {name}, {} bytes{cut}:\n{shown}{end}", stream.len())?;
         }
         Ok(())
     }
