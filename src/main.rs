@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let activation = Activation::take();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(err) => return usage(with_tip(err), activation),
+        Err(err) => return usage(&with_tip(err), activation),
     };
     if activation.as_ref().is_ok_and(|activation| activation.by_inetd) {
         service::mute();
@@ -99,7 +99,7 @@ fn die_of_a_bug(panic: &std::panic::PanicHookInfo<'_>) {
 
 /// Prints help or what is wrong with the arguments. A socket is drained all the same: a mistake in a unit must not make
 /// systemd start this program again and again until it closes the port.
-fn usage(err: clap::Error, activation: std::io::Result<Activation>) -> ExitCode {
+fn usage(err: &clap::Error, activation: std::io::Result<Activation>) -> ExitCode {
     let _ = err.print();
     if let Ok(activation) = activation {
         if !activation.listeners.is_empty() {

@@ -169,7 +169,7 @@ fn what_stays_here_beside_the_report_is_told(dialect: Dialect) {
 both!(on_a_terminal_long_output_does_not_drive_the_story_away);
 fn on_a_terminal_long_output_does_not_drive_the_story_away(dialect: Dialect) {
     let world = World::new(dialect);
-    world.node.write("long", (1..=100).map(|number| format!("line {number}\n")).collect::<String>());
+    world.node.write("long", (1..=100).map(|number| format!("line {number}")).collect::<Vec<_>>().join("\n"));
     let id = world.enqueue("cat long err short");
     world.run().exits(0);
     let shown = world.node.handler().args(["show", &id.to_string()]).terminal().run().exits(0).stdout.clone();
