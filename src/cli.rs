@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::action::Queue;
 use crate::action::civil::Civil;
 use crate::action::name::ActionName;
 use crate::action::time::Timestamp;
 use crate::config::duration;
+use crate::config::nearest::nearest;
 
 /// Fetches the actions that an OpenSVC collector has queued for this node, runs them and reports their results.
 ///
@@ -27,23 +29,40 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+/// The same error; a command that was mistyped is told.
+#[must_use]
+pub fn with_tip(mut err: clap::Error) -> clap::Error {
+    let tip = match err.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => {
+            let command = Cli::command();
+            nearest(word, command.get_subcommands().map(clap::Command::get_name)).map(str::to_owned)
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        err.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![tip]));
+    }
+    err
+}
+
 /// Options that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
     /// Move every file under DIR: DIR/etc, DIR/var/actions
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, display_order = 101, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Read FILE instead of actions.toml and its drop-ins
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 102, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print one JSON document instead of text, where a command prints anything
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 103)]
     pub json: bool,
     /// Whether text is coloured.
     #[arg(
         help = "Colour text always, never, or (auto) on a terminal unless NO_COLOR is set",
         long,
         global = true,
+        display_order = 104,
         value_name = "WHEN",
         value_enum,
         default_value_t,
@@ -52,10 +71,10 @@ pub struct Global {
     )]
     pub color: Color,
     /// Say more; -vv also says which exchanges are made with collectors
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, display_order = 105, action = ArgAction::Count)]
     pub verbose: u8,
     /// Say warnings and errors only
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 106)]
     pub quiet: bool,
 }
 
@@ -286,7 +305,8 @@ impl FromStr for Since {
         if text.contains('-') {
             return text.parse().map(Self::At).map_err(|err| format!("{err}"));
         }
-        age(text.strip_suffix(" ago").unwrap_or(text)).map(Self::Ago)
+        let ago = age(text.strip_suffix(" ago").unwrap_or(text));
+        ago.map(Self::Ago).map_err(|_| "write 2026-11-21, 2026-11-21T09:00, 2h or 30m".to_owned())
     }
 }
 

@@ -102,7 +102,9 @@ pub enum Error {
         why: String,
     },
     /// What it printed is not known before it has ended.
-    #[error("{0} has not ended yet")]
+    #[error(
+        "{0} has not ended yet, and what it prints is shown then; its last line until then: 'opensvc-actions -v dequeue'"
+    )]
     NotEnded(ActionKey),
     /// What it printed is not there any more.
     #[error("the output of {0} is no longer kept here")]

@@ -10,7 +10,7 @@ use clap::error::ErrorKind as UsageError;
 use rustix::fs::Mode;
 use tokio::runtime::Builder;
 
-use opensvc_actions::cli::{Cli, Command};
+use opensvc_actions::cli::{Cli, Command, with_tip};
 use opensvc_actions::commands::dequeue::Task;
 use opensvc_actions::commands::{
     cancel, completions, dequeue, doctor, external, history, pause, plan, register, resume, show, show_config, status,
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let activation = Activation::take();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(err) => return usage(&err, activation),
+        Err(err) => return usage(&with_tip(err), activation),
     };
     if activation.as_ref().is_ok_and(|activation| activation.by_inetd) {
         service::mute();

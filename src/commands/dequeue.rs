@@ -10,7 +10,7 @@ use crate::cli::Global;
 use crate::collector::client::Collector;
 use crate::commands::live::{How, Live};
 use crate::commands::scheduled::{self, Standing};
-use crate::commands::{load, now, require_root};
+use crate::commands::{load, now, pause, require_root};
 use crate::config::{ConfigError, Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
@@ -84,6 +84,13 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
     };
     for warning in loaded.iter().flat_map(|(_, settings)| &settings.warnings) {
         tracing::warn!("{warning}");
+    }
+    // Nothing happens then, and a person would wonder why.
+    if let Ok(Some(pause)) =
+        Pause::in_force(&paths.state, now()).as_ref().map(|pause| pause.as_ref().filter(|_| person))
+    {
+        let text = pause::in_words(pause);
+        tracing::warn!("this node is paused {text}: nothing new is taken until 'opensvc-actions resume'");
     }
     let exit = tokio::select! {
         () = stop.too_late() => {

@@ -30,6 +30,10 @@ pub fn run(global: &Global, options: &History) -> Result<Exit, Error> {
         if global.json {
             return entries.iter().try_for_each(|entry| writeln!(out, "{}", as_json(entry, &secret)));
         }
+        if entries.is_empty() {
+            let which = if options.failed || since.is_some() { "that is asked for " } else { "" };
+            return writeln!(out, "No action {which}has ended here.");
+        }
         let now = now();
         let mut rows = vec![["ENDED", "AGO", "RESULT", "TOOK", "ACTION", "COMMAND"].map(str::to_owned)];
         rows.extend(entries.iter().map(|entry| row(entry, &secret, now)));

@@ -40,6 +40,18 @@ pub fn run(global: &Global, options: &cli::Pause) -> Result<Exit, Error> {
     })
 }
 
+/// A pause for people: since when, until when and why.
+pub(super) fn in_words(pause: &Pause) -> String {
+    let mut text = pause.since.map_or("yes".to_owned(), |since| format!("since {}", when(since)));
+    if let Some(until) = pause.until {
+        text = format!("{text} until {}", when(until));
+    }
+    if let Some(reason) = &pause.reason {
+        text = format!("{text}: {reason}");
+    }
+    text
+}
+
 /// A pause in JSON.
 pub(super) fn document(pause: &Pause) -> Value {
     let time = |time: Option<_>| time.map(|time: crate::action::time::Timestamp| time.to_string());

@@ -1,6 +1,8 @@
 //! `show`: everything that is known about one action.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,13 +14,18 @@ use crate::action::output::Cleaner;
 use crate::action::time::Timestamp;
 use crate::action::usage::Usage;
 use crate::cli::{Global, Show};
-use crate::commands::text::{self, as_json, length, none_if_empty, pairs, printable, reason, when_and_ago};
+use crate::commands::text::{
+    self, as_json, length, none_if_empty, pairs, printable, reason, when_and_ago, without_url,
+};
 use crate::commands::{external, now, paths, print, require_root};
 use crate::error::{Error, Exit};
 use crate::executor::kept::{Kept, Stream};
 use crate::executor::run::RunDir;
 use crate::ledger::story::{Acknowledged, Attempt, Step, Story};
 use crate::ledger::view::{Entry, View};
+
+/// So many lines of what it printed follow its story on a terminal, where more would drive the story away.
+const LAST_LINES: usize = 20;
 
 /// Prints an action's story and what it printed, or one of its streams as it is.
 ///
@@ -128,9 +135,17 @@ impl Shown {
             writeln!(out, "\nIts output is no longer kept here.")?;
         }
         let streams = output.iter().flat_map(|(stdout, stderr)| [("output", stdout), ("error", stderr)]);
+        let room = if io::stdout().is_terminal() { LAST_LINES } else { usize::MAX };
         for (name, stream) in streams.filter(|(_, stream)| !stream.is_empty()) {
             let end = if stream.ends_with('\n') { "" } else { "\n" };
-            write!(out, "\nstandard {name}, {} bytes:\n{stream}{end}", stream.len())?;
+            let above = stream.split_inclusive('\n').count().saturating_sub(room);
+            let shown: String = stream.split_inclusive('\n').skip(above).collect();
+            let option = if name == "output" { "stdout" } else { "stderr" };
+            let cut = match above {
+                0 => String::new(),
+                _ => format!(", the last {room} lines (all: 'show {} --{option}')", entry.key),
+            };
+            write!(out, "\nstandard {name}, {} bytes{cut}:\n{shown}{end}", stream.len())?;
         }
         Ok(())
     }
@@ -144,14 +159,14 @@ impl Shown {
         };
         let when = |at: Timestamp| when_and_ago(at, *now);
         line("action", Some(entry.key.to_string()));
-        line("state", Some(entry.state.as_str().to_owned()));
+        line("state", Some(entry.state.as_str().to_owned() + what_that_is(entry.state)));
         line("service", none_if_empty(&entry.svcname).map(str::to_owned));
         line("service id", none_if_empty(&entry.svc_id).map(str::to_owned));
-        line("command", Some(entry.command.clone()));
-        line("collector", Some(entry.endpoint.clone()));
+        line("command", Some(none_if_empty(&entry.command).unwrap_or("(not known)").to_owned()));
+        line("collector", none_if_empty(&entry.endpoint).map(str::to_owned));
         line("rule", story.rule.clone());
         line("user", story.user.clone());
-        line("queued", entry.queued_at.as_ref().map(|text| format!("{text} (as the collector says)")));
+        line("queued", entry.queued_at.as_ref().map(|text| format!("{} (as the collector says)", queued(text))));
         line("fetched", Some(when(entry.received_at)));
         self.failed(Step::Acknowledge, "not acknowledged", &mut line);
         line("acknowledged", story.acknowledged.map(|(at, how)| when(at) + in_which_way(how)));
@@ -198,7 +213,8 @@ impl Shown {
                 line("", Some(format!("({} more times)", attempt.number - number - 1)));
             }
             number = attempt.number;
-            line(what, Some(format!("{}: {}", when_and_ago(attempt.at, self.now), attempt.error)));
+            let error = without_url(&attempt.error, &self.entry.endpoint);
+            line(what, Some(format!("{}: {error}", when_and_ago(attempt.at, self.now))));
         }
     }
 
@@ -206,6 +222,29 @@ impl Shown {
     fn why(&self) -> Option<String> {
         let said = self.output.as_ref().and_then(|(_, stderr)| reason(stderr)).map(str::to_owned);
         said.or_else(|| self.entry.reason.clone())
+    }
+}
+
+/// What a state means for who has to do something about it.
+const fn what_that_is(state: State) -> &'static str {
+    match state {
+        State::Received => ": it waits for its turn",
+        State::Started => ": its end is not recorded yet",
+        State::Finished => ": its result is not accepted yet",
+        State::Reported => ": the collector has accepted its result",
+        State::Superseded => ": a newer generation took its place",
+        State::Expired => ": its result was not accepted in time",
+    }
+}
+
+/// A date as XML-RPC writes it, `20261121T14:24:16`, in the usual way. Its zone is the collector's affair.
+fn queued(text: &str) -> Cow<'_, str> {
+    let digits = |range: Range<usize>| text.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    match (text.len(), digits(0..4), digits(4..6), digits(6..8), text.get(8..9), text.get(9..)) {
+        (17, Some(year), Some(month), Some(day), Some("T"), Some(time)) => {
+            format!("{year}-{month}-{day} {time}").into()
+        }
+        _ => text.into(),
     }
 }
 
@@ -242,4 +281,21 @@ fn usage_in_words(usage: &Usage) -> String {
         usage.lack_of_memory(),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_of_xml_rpc_can_be_read() {
+        for (text, shown) in [
+            ("20261121T14:24:16", "2026-11-21 14:24:16"),
+            ("2026-11-21T14:24:16Z", "2026-11-21T14:24:16Z"),
+            ("2026é121T14:24:16", "2026é121T14:24:16"),
+            ("", ""),
+        ] {
+            assert_eq!(queued(text), shown);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::action::time::Timestamp;
 use crate::action::{ActionKey, Queue};
 use crate::cli::{self, Global};
 use crate::commands::scheduled::Standing;
-use crate::commands::text::{as_json, in_words, length, pairs, printable, table, when, when_and_ago};
+use crate::commands::text::{self, age, as_json, in_words, pairs, printable, table, when, when_and_ago, without_url};
 use crate::commands::unfinished::{Actions, Progress};
 use crate::commands::{external, load, now, paths, pause, print, require_root};
 use crate::error::{Error, Exit};
@@ -37,7 +37,8 @@ pub fn run(global: &Global, options: &cli::Status) -> Result<Exit, Error> {
     let status = Status::look(global)?;
     let gone = status.ledger_error.is_some();
     let old = options.max_age.is_some_and(|max_age| status.is_out_of_contact(max_age));
-    let printed = print(|out| if global.json { status.document(out) } else { status.screen(out) })?;
+    let max_age = options.max_age;
+    let printed = print(|out| if global.json { status.document(out) } else { status.screen(out, max_age) })?;
     Ok(match (gone, old) {
         (true, _) => Exit::Unavailable,
         (_, true) => Exit::TempFail,
@@ -175,11 +176,11 @@ impl Status {
         writeln!(out, "{document}")
     }
 
-    fn screen(&self, out: &mut impl Write) -> io::Result<()> {
+    fn screen(&self, out: &mut impl Write, max_age: Option<Duration>) -> io::Result<()> {
         let mut rows = Vec::new();
         let mut line = |what: &str, value: String| rows.push([what.to_owned(), printable(&value)]);
         line("handler", self.handler.map_or("not at work".to_owned(), |pid| format!("at work, process {pid}")));
-        line("paused", self.pause.as_ref().map_or("no".to_owned(), paused));
+        line("paused", self.pause.as_ref().map_or("no".to_owned(), pause::in_words));
         if let Some(schedule) = &self.schedule {
             line("schedule", schedule.text(self.now));
             for invalid in &schedule.left_out {
@@ -187,8 +188,9 @@ impl Status {
             }
         }
         for queue in &self.queues {
-            line(queue.queue.as_str(), queue.contact(self.now));
+            line(queue.queue.as_str(), queue.contact(self.now, max_age, self.configuration_error.is_none()));
             if let Some((at, error)) = &queue.contact.error {
+                let error = without_url(error, queue.collector.as_deref().unwrap_or_default());
                 line("", format!("failed {}: {error}", when_and_ago(*at, self.now)));
             }
         }
@@ -208,7 +210,7 @@ impl Status {
             let text = match progress {
                 Progress::Running => {
                     let outside = self.outside.get(&entry.key).map(external::in_words).unwrap_or_default();
-                    color::out(Hue::Yellow, &format!("for {}{outside}", length(self.now.since(since))))
+                    color::out(Hue::Yellow, &format!("for {}{outside}", age(self.now.since(since))))
                 }
                 Progress::Cancelled => "told to end".to_owned(),
                 Progress::Ended => "has ended".to_owned(),
@@ -216,9 +218,12 @@ impl Status {
             };
             (entry, text)
         })?;
-        let since = |entry: &Entry| format!("for {}", length(self.now.since(entry.received_at)));
+        let since = |entry: &Entry| format!("for {}", age(self.now.since(entry.received_at)));
         self.list(out, "waiting", &actions.waiting, "", |entry| (entry, since(entry)))?;
-        let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", length(age)));
+        if let Some(next) = self.next_turn(actions) {
+            pairs(out, &[["  next", &next].map(str::to_owned)])?;
+        }
+        let oldest = self.oldest_unreported().map(|age| format!(", the oldest for {}", text::age(age)));
         self.list(out, "unreported", &actions.unreported, &oldest.unwrap_or_default(), |(entry, last)| {
             let tries = last.as_ref().map(|last| format!(", tried {}", times(last.number)));
             let result = entry.ret.map_or_else(String::new, |ret| format!("result {ret}"));
@@ -242,6 +247,18 @@ impl Status {
         let ended =
             self.actions.iter().flat_map(|actions| &actions.unreported).filter_map(|(entry, _)| entry.finished_at);
         ended.min().map(|oldest| self.now.since(oldest))
+    }
+
+    /// What goes on with what runs and waits, where that is not a handler at work.
+    fn next_turn(&self, actions: &Actions) -> Option<String> {
+        const STARTS: &str = "a notification, the timer (by the schedule), or 'opensvc-actions'";
+        let (runs, waits) = (!actions.running.is_empty(), !actions.waiting.is_empty());
+        match (self.handler, &self.pause) {
+            (_, Some(_)) if waits => Some("what waits does so until 'opensvc-actions resume'".to_owned()),
+            (None, _) if waits => Some(format!("taken up by the next start: {STARTS}")),
+            (None, _) if runs => Some(format!("its end is taken over by the next start: {STARTS}")),
+            _ => None,
+        }
     }
 
     /// What has results posted that no collector has accepted yet.
@@ -295,10 +312,10 @@ impl ScheduleStatus {
         let next = match self.next {
             None => "never by its schedule".to_owned(),
             Some(next) if next <= now => "with the next timer".to_owned(),
-            Some(next) => format!("{} (in {})", when(next), length(next.since(now))),
+            Some(next) => format!("{} (in {})", when(next), age(next.since(now))),
         };
         let text = self.text.as_deref().map_or("always", |text| if text.is_empty() { "\"\"" } else { text });
-        format!("{text}; last run {last}, next {next}")
+        format!("{text}; last run of a timer {last}, next {next}")
     }
 
     fn document(&self, now: Timestamp) -> Value {
@@ -314,11 +331,15 @@ impl ScheduleStatus {
 }
 
 impl QueueStatus {
-    fn contact(&self, now: Timestamp) -> String {
-        let last = self.contact.last.map_or("never".to_owned(), |last| when_and_ago(last, now));
+    fn contact(&self, now: Timestamp, max_age: Option<Duration>, are_settings_known: bool) -> String {
+        let last = self.contact.last.map_or("never".to_owned(), |last| {
+            let limit = max_age.filter(|max_age| now.since(last) > *max_age);
+            when_and_ago(last, now) + &limit.map_or_else(String::new, |limit| format!(", longer than {}", age(limit)))
+        });
         match &self.collector {
             Some(collector) => format!("last contact {last}, {collector}"),
-            None => format!("last contact {last}, not configured"),
+            None if are_settings_known => format!("last contact {last}, not configured"),
+            None => format!("last contact {last}"),
         }
     }
 
@@ -331,15 +352,4 @@ impl QueueStatus {
             "error": self.contact.error.as_ref().map(|(at, text)| json!({ "at": at.to_string(), "text": text })),
         })
     }
-}
-
-fn paused(pause: &Pause) -> String {
-    let mut text = pause.since.map_or("yes".to_owned(), |since| format!("since {}", when(since)));
-    if let Some(until) = pause.until {
-        text = format!("{text} until {}", when(until));
-    }
-    if let Some(reason) = &pause.reason {
-        text = format!("{text}: {reason}");
-    }
-    text
 }

@@ -19,7 +19,15 @@ pub(super) fn when(time: Timestamp) -> String {
 
 /// A moment and how long ago it was.
 pub(super) fn when_and_ago(time: Timestamp, now: Timestamp) -> String {
-    format!("{} ({} ago)", when(time), length(now.since(time)))
+    format!("{} ({} ago)", when(time), age(now.since(time)))
+}
+
+/// How long something has gone on or is past, like [`length`], but in whole seconds: it is another one when it is read.
+pub(super) fn age(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..10 => format!("{seconds} s"),
+        _ => length(duration),
+    }
 }
 
 /// The same on a terminal, where room is dear: without the offset.
@@ -75,6 +83,10 @@ pub(super) fn printable(text: &str) -> String {
 
 /// An action on one line, what is secret in it hidden.
 pub(super) fn in_words(entry: &Entry, secret: &[String]) -> String {
+    if entry.command.is_empty() && entry.svcname.is_empty() {
+        // Of an action of a lost ledger no more is left than its name.
+        return "(not known)".to_owned();
+    }
     let command = command(entry, secret);
     if entry.svcname.is_empty() { command } else { printable(&format!("{} {command}", entry.svcname)) }
 }
@@ -129,14 +141,22 @@ pub(super) fn width() -> Option<usize> {
 /// On anything narrower nothing can be read anyway.
 const NARROWEST: usize = 40;
 
-/// A line that fits: what is too much is cut, and it says so.
+/// A line that fits: what is too much is cut, and it says so. Colour takes no room, and what ends it stays.
 fn cut(line: &str, width: Option<usize>) -> String {
-    match width {
-        Some(width) if line.chars().count() > width => {
-            line.chars().take(width.saturating_sub(1)).chain(Some('…')).collect()
+    let Some(width) = width.filter(|width| color::width(line) > *width) else { return line.to_owned() };
+    let (mut kept, mut seen, mut in_colour) = (String::new(), 0, false);
+    for c in line.chars() {
+        if in_colour || c == '\u{1b}' {
+            in_colour = c != 'm';
+            kept.push(c);
+            continue;
         }
-        _ => line.to_owned(),
+        seen += 1;
+        if seen <= width {
+            kept.push(if seen < width { c } else { '…' });
+        }
     }
+    kept
 }
 
 /// Rows in columns. The last column is as long as it is, but on a terminal, where it is cut at the edge.
@@ -165,6 +185,11 @@ fn columns<const N: usize>(
         writeln!(out, "{}", cut(line.trim_end(), screen))?;
     }
     Ok(())
+}
+
+/// What went wrong with a collector that was named already: without its URL at the beginning.
+pub(super) fn without_url<'a>(error: &'a str, collector: &str) -> &'a str {
+    error.strip_prefix(collector).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
 }
 
 /// Names and what they stand for. On a terminal, what is longer than a line goes on below itself.
@@ -255,6 +280,20 @@ mod tests {
         assert_eq!(shown(None), "a   ééééé\nbb  c\n");
         assert_eq!(shown(Some(9)), shown(None));
         assert_eq!(shown(Some(7)), "a   éé…\nbb  c\n");
+    }
+
+    #[test]
+    fn what_is_cut_is_what_is_seen_and_not_its_colour() {
+        let coloured = "\u{1b}[31m1\u{1b}[m abc";
+        assert_eq!(cut(coloured, Some(5)), coloured, "it fits");
+        assert_eq!(cut(coloured, Some(4)), "\u{1b}[31m1\u{1b}[m a…");
+        assert_eq!(cut("ab\u{1b}[31mcd\u{1b}[m", Some(3)), "ab\u{1b}[31m…\u{1b}[m", "nothing behind it is red");
+    }
+
+    #[test]
+    fn nobody_reads_how_many_milliseconds_ago_it_was() {
+        let shown = [999, 2961, 59_000, 7_500_000].map(|millis| age(Duration::from_millis(millis)));
+        assert_eq!(shown, ["0 s", "2 s", "59 s", "2 h 5 min"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod fragments;
 mod keywords;
 mod known;
 pub mod listener;
-mod nearest;
+pub(crate) mod nearest;
 pub mod network;
 pub mod node_conf;
 mod overrides;

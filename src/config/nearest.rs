@@ -1,7 +1,7 @@
 //! "Did you mean …?"
 
 /// The known word that the given one most likely stands for: at most two letters off, and fewer than half of them.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }

@@ -319,7 +319,7 @@ impl Handler<'_> {
                 return Err(err);
             };
             let delay = delay.max(err.retry_after().unwrap_or_default());
-            tracing::debug!("trying again in {delay:?}: {err}");
+            tracing::debug!("trying again in {:.1} s: {err}", delay.as_secs_f64());
             tokio::select! { () = sleep(delay) => {}, () = self.stop.asked() => return Err(err) }
         }
     }

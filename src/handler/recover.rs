@@ -93,13 +93,10 @@ impl Handler<'_> {
     /// Says that an action's end was not seen, and gives the result that tells it.
     pub(super) fn interrupted(&self, record: &Record, why: &str) -> Outcome {
         let key = record.key;
-        about_action!(
-            warn,
-            record,
-            [message_id = log::INTERRUPTED],
-            "{key} was interrupted: {why}: {}",
-            self.in_words(record)
-        );
+        // Of an action of a lost ledger no more is known than its name.
+        let words = Some(self.in_words(record)).filter(|words| !words.is_empty());
+        let words = words.map_or_else(String::new, |words| format!(": {words}"));
+        about_action!(warn, record, [message_id = log::INTERRUPTED], "{key} was interrupted: {why}{words}");
         without_output(&Ended::Interrupted(why.to_owned()))
     }
 

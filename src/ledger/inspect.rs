@@ -54,12 +54,12 @@ fn look(state: &Path) -> Result<Found, LedgerError> {
         LedgerError::Sqlite { error, .. } if smell(error) != Smell::None => Ok(Found::Damaged(error.to_string())),
         _ => Err(err),
     };
+    let length = |name: &str| fs::metadata(state.join(name)).map_or(0, |metadata| metadata.len());
+    if length("ledger.sqlite") == 0 && length("ledger.sqlite-wal") > 0 {
+        return Ok(Found::Damaged("it is gone, and its log is not".to_owned()));
+    }
     let (path, connection) = match connect_by(state, |path| Connection::open_with_flags(uri(path), FLAGS)) {
-        Ok(None) => {
-            let length = |name: &str| fs::metadata(state.join(name)).map_or(0, |metadata| metadata.len());
-            let lost = length("ledger.sqlite") == 0 && length("ledger.sqlite-wal") > 0;
-            return Ok(if lost { Found::Damaged("it is gone, and its log is not".to_owned()) } else { Found::Missing });
-        }
+        Ok(None) => return Ok(Found::Missing),
         Ok(Some(opened)) => opened,
         Err(err) => return damaged(err),
     };

@@ -55,8 +55,8 @@ impl Ledger {
                 .map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
             if lost {
                 tracing::warn!(
-                    "{} begins with {} run directories of a ledger that was lost; what waited is not known any more, \
-                     and rows that a collector sends again are answered and not run",
+                    "{} follows a ledger that was lost, and begins with the actions that have a run directory: {}; what \
+                     waited is not known any more, and rows that a collector sends again are answered and not run",
                     path.display(),
                     runs.len()
                 );

@@ -166,9 +166,11 @@ pub(super) fn connect_by(
     if !is_there {
         return if has_contact(&path) { Err(LedgerError::Gone { path }) } else { Ok(None) };
     }
+    // Where a collector was reached, a ledger without anything in it has lost it.
+    let without_content = |path: PathBuf| if has_contact(&path) { Err(LedgerError::Gone { path }) } else { Ok(None) };
     // SQLite would take an empty file for a new database, and delete a log beside it, which may be all there is.
     if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
-        return Ok(None);
+        return without_content(path);
     }
     let open = || {
         let connection = open(&path)?;
@@ -181,7 +183,7 @@ pub(super) fn connect_by(
     };
     let (found, connection) = open().map_err(|error| LedgerError::Sqlite { path: path.clone(), error })?;
     match found {
-        0 => Ok(None), // a handler is about to make it
+        0 => without_content(path), // or a handler is about to make it
         schema::VERSION => Ok(Some((path, connection))),
         newer if newer > schema::VERSION => Err(LedgerError::Newer { path, found, known: schema::VERSION }),
         _ => Err(LedgerError::Older { path, found }),

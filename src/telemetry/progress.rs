@@ -95,8 +95,12 @@ impl Standing {
     #[must_use]
     pub fn summary(&self) -> String {
         let hue = |hue, count: u64, text: String| if count > 0 { color::err(hue, &text) } else { text };
+        let running = u64::try_from(self.running.len()).unwrap_or(u64::MAX);
+        let left = [(running, "still running"), (self.waiting, "waiting")].into_iter().filter(|(count, _)| *count > 0);
+        let left: Vec<_> = left.map(|(count, what)| format!("{count} {what}")).collect();
+        let left = if left.is_empty() { String::new() } else { format!("; {}", left.join(" and ")) };
         format!(
-            "{}, {}, {}",
+            "{}, {}, {}{left}",
             hue(Hue::Green, self.done, format!("{} done", self.done)),
             hue(Hue::Red, self.failed, format!("{} failed", self.failed)),
             hue(Hue::Yellow, self.unreported, format!("{} unreported", self.unreported)),
@@ -184,7 +188,11 @@ mod tests {
     fn what_is_said_at_the_end_and_to_a_simple_terminal_is_one_line() {
         let mut standing = Standing { done: 3, failed: 2, unreported: 1, ..Standing::default() };
         assert_eq!(standing.summary(), "3 done, 2 failed, 1 unreported");
+        standing.waiting = 4;
+        assert_eq!(standing.summary(), "3 done, 2 failed, 1 unreported; 4 waiting");
         standing.running = vec![running("rpc:1.1 a", 61, None), running("rpc:2.1 b", 0, None)];
+        assert_eq!(standing.summary(), "3 done, 2 failed, 1 unreported; 2 still running and 4 waiting");
+        standing.waiting = 0;
         let expected = "running rpc:1.1 a for 1:01, rpc:2.1 b for 0:00; 0 waiting, 3 done, 2 failed, 1 unreported";
         assert_eq!(standing.line(), expected);
     }

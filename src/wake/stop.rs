@@ -51,7 +51,7 @@ impl Stop {
                             tracing::info!("not waiting any longer; the other handler goes on");
                         } else {
                             tracing::info!(
-                                "finishing the current action and starting no other; interrupt again to leave it running"
+                                "finishing what runs and starting nothing more; interrupt again to leave it running"
                             );
                         }
                         self.raise(Urgency::AfterThis);

@@ -170,6 +170,7 @@ fn render_command(page: &mut String, parent: &str, command: &clap::Command) {
     write!(page, ".TP\n\\fB{}\\fR", roff(&name)).unwrap();
     for argument in command.get_positionals() {
         let value = argument.get_value_names().map(|names| names.join(" ")).unwrap_or_default();
+        let value = if argument.is_required_set() { value } else { format!("[{value}]") };
         write!(page, " \\fI{}\\fR", roff(&value)).unwrap();
     }
     writeln!(page, "\n{}", roff(&about)).unwrap();

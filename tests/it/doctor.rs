@@ -184,6 +184,8 @@ fn a_broken_configuration_is_78_and_the_rest_is_looked_at_all_the_same(dialect: 
     report.exits(78).finds("configuration", "fail", "50-test.toml:2: unknown key \"warn_afterr\"", "show-config");
     report.finds("ledger", "ok", "whole", "").finds("state", "ok", "", "").finds("agent", "ok", "bin/om", "");
     report.finds("collector", "skip", "the configuration cannot be used", "");
+    let elsewhere = examine_with(&world, world.node.handler().env("PATH", "/nonexistent"));
+    elsewhere.exits(78).finds("agent", "skip", "the configuration cannot be used", "");
     world.node.configure("");
     world.node.write("etc/node.conf", format!("[node]\ncollector = {}\n", world.collector.url()));
     examine(&world).exits(78).finds("configuration", "fail", "opensvc-actions register", "");
@@ -393,9 +395,9 @@ fn a_full_disk_is_69_and_a_scarce_one_a_warning() {
         examine_with(&world, world.node.handler().within(words.into_iter().chain([script])))
     };
     within("size=1m").exits(69).finds("disk", "fail", "nothing is fetched", "make room");
-    within("size=8m").exits(0).finds("disk", "warn", "8 MiB free", "make room");
+    within("size=8m").exits(0).finds("disk", "warn", "8.0 MiB free", "make room");
     within("size=900m,ro").exits(69).finds("disk", "fail", "read-only", "mount it");
-    within("size=900m").exits(0).finds("disk", "ok", "900 MiB free", "");
+    within("size=900m").exits(0).finds("disk", "ok", "900.0 MiB free", "");
 }
 
 #[test]

@@ -91,6 +91,10 @@ fn a_ledger_whose_log_is_gone_is_damaged_and_not_new(dialect: Dialect) {
     let id = world.enqueue("echo a");
     world.run().exits(0);
     std::fs::remove_file(world.node.path("var/actions/ledger.sqlite-wal")).unwrap();
+    let status = world.node.handler().arg("status").run();
+    assert!(status.exits(69).stdout.contains("is gone"), "taken for an idle node: {}", status.stdout);
+    world.node.handler().arg("history").run().exits(69).says("is gone");
+    assert!(world.node.handler().arg("doctor").run().exits(69).stdout.contains("is gone"));
     world.collector.send_once_more(id);
     world.run().exits(0).says("is damaged");
     assert_eq!(world.node.runs_of(id), 1, "it ran again");
@@ -103,10 +107,10 @@ fn a_question_or_an_order_does_not_harm_a_damaged_ledger(dialect: Dialect) {
     world.run().exits(0);
     let ledger = world.node.path("var/actions/ledger.sqlite");
     std::fs::OpenOptions::new().write(true).open(ledger).unwrap().set_len(0).unwrap();
-    for command in ["status", "history"] {
-        world.node.handler().arg(command).run().exits(0);
+    world.node.handler().arg("status").run().exits(69);
+    for command in ["history", &format!("cancel {id}"), &format!("show {id}")] {
+        world.node.handler().args(command.split(' ')).run().exits(69).says("is gone");
     }
-    world.node.handler().args(["cancel", &id.to_string()]).run().exits(64);
     world.collector.send_once_more(id);
     world.run().exits(0).says("is damaged");
     assert_eq!(world.node.runs_of(id), 1, "it ran again");
@@ -155,7 +159,7 @@ fn a_command_that_runs_while_the_ledger_is_damaged_is_seen_to_its_end(dialect: D
     let handler = world.node.handler().start();
     world.collector.wait_for_count(Call::Fetch, 2);
     gate.open();
-    handler.wait().exits(0).says("begins with 1 run directories");
+    handler.wait().exits(0).says("have a run directory: 1;");
     let (ret, stdout, _) = world.result(id);
     assert_eq!((ret, stdout.as_str()), (3, "done\n"));
     world.check();

@@ -100,6 +100,7 @@ fn what_is_no_name_time_or_number_is_wrong_usage() {
         "show --stdout --stderr 1",
         "cancel",
         "cancel xml:1",
+        "stauts",
         "status --max-age 5",
         "pause --for 0s",
         "history --limit -1",
@@ -108,6 +109,10 @@ fn what_is_no_name_time_or_number_is_wrong_usage() {
     ] {
         ask(&node, words).exits(64);
     }
+    ask(&node, "stauts").says("'status'");
+    ask(&node, "history --since yesterday").says("2026-11-21T09:00");
+    let help = ask(&node, "show --help").exits(0).stdout.clone();
+    assert!(help.find("--stderr") < help.find("--root"), "its own options stand first: {help}");
 }
 
 both!(a_broken_configuration_stops_no_question_and_no_order);
@@ -165,7 +170,8 @@ fn the_status_beside_a_handler(dialect: Dialect) {
     assert_eq!(queue["error"], Value::Null);
     assert!(queue["last_contact"].as_str() <= status["time"].as_str());
     let screen = ask(&world.node, "status --max-age 1h").exits(0).stdout.clone();
-    for words in [&format!("at work, process {}", handler.pid()), "running     1", "waiting     1", "svc1 ", "(0."] {
+    for words in [&format!("at work, process {}", handler.pid()), "running     1", "waiting     1", "svc1 ", " s ago)"]
+    {
         assert!(screen.contains(words), "{words:?} is not in\n{screen}");
     }
     assert!(!screen.contains("hidden"), "{screen}");
@@ -182,6 +188,11 @@ fn the_status_of_what_was_left_alone(dialect: Dialect) {
     assert_eq!(left["handler"], Value::Null, "a handler that has gone is said to be at work");
     assert_eq!((ids(&left["running"]), &left["running"][0]["progress"]), (vec![ended], &"ended".into()));
     assert_eq!(ids(&left["waiting"]), [waiting]);
+    let next = || ask(&world.node, "status").exits(0).stdout.clone();
+    assert!(next().contains("  next  taken up by the next start"), "{}", next());
+    ask(&world.node, "pause").exits(0);
+    assert!(next().contains("  next  what waits does so until 'opensvc-actions resume'"), "{}", next());
+    ask(&world.node, "resume").exits(0);
     // As if the machine had gone down and nothing of the run had reached the disk.
     fs::remove_dir_all(world.node.path("var/actions/runs")).unwrap();
     ledger(&world.node).execute("UPDATE action SET boot_id = 'another'", []).unwrap();

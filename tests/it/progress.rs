@@ -93,6 +93,20 @@ fn a_run_is_shown_while_it_goes_on_and_only_its_story_and_its_sum_stay(dialect: 
     world.check();
 }
 
+#[test]
+fn a_person_is_told_that_the_node_is_paused() {
+    let world = World::new(Dialect::Rpc);
+    let id = world.enqueue("echo done");
+    world.node.handler().args(["pause", "--reason", "new disks"]).run().exits(0);
+    let ended = on_terminal(world.node.handler()).wait();
+    let screen = screen(&ended.exits(0).stdout).join("");
+    assert!(screen.contains("paused since ") && screen.contains(": new disks: nothing new is taken"), "{screen}");
+    assert!(screen.contains("'opensvc-actions resume'"), "{screen}");
+    let quiet = on_terminal(world.node.handler().arg("-q")).wait();
+    assert_eq!(quiet.exits(0).stdout, "");
+    assert_eq!(world.node.runs_of(id), 0);
+}
+
 both!(the_last_line_of_the_output_is_shown_on_request);
 fn the_last_line_of_the_output_is_shown_on_request(dialect: Dialect) {
     let world = World::new(dialect);
@@ -150,7 +164,7 @@ fn one_interrupt_finishes_what_runs_and_two_leave_it_and_both_are_said(dialect: 
     person.wait_until_prints("nothing more is started");
     gate.open();
     let ended = person.wait();
-    assert_eq!(screen(&ended.exits(0).stdout).last().unwrap(), "1 done, 0 failed, 0 unreported");
+    assert_eq!(screen(&ended.exits(0).stdout).last().unwrap(), "1 done, 0 failed, 0 unreported; 1 waiting");
     assert_eq!(world.node.runs_of(second), 0);
 
     let mut gate = world.node.gate("later");
@@ -163,7 +177,7 @@ fn one_interrupt_finishes_what_runs_and_two_leave_it_and_both_are_said(dialect: 
     let ended = person.wait();
     let screen = screen(&ended.exits(0).stdout);
     assert!(screen.iter().any(|line| line.contains("goes on without its handler")), "{screen:#?}");
-    assert_eq!(screen.last().unwrap(), "1 done, 0 failed, 0 unreported");
+    assert_eq!(screen.last().unwrap(), "1 done, 0 failed, 0 unreported; 1 still running");
     gate.open();
     world.run().exits(0);
     assert_eq!(world.result(third).1, "third\n");

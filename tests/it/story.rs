@@ -166,6 +166,20 @@ fn what_stays_here_beside_the_report_is_told(dialect: Dialect) {
     assert!(told.contains("256.0 KiB of 300.0 KiB of standard output: show --stdout"), "{told}");
 }
 
+both!(on_a_terminal_long_output_does_not_drive_the_story_away);
+fn on_a_terminal_long_output_does_not_drive_the_story_away(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.node.write("long", (1..=100).map(|number| format!("line {number}")).collect::<Vec<_>>().join("\n"));
+    let id = world.enqueue("cat long err short");
+    world.run().exits(0);
+    let shown = world.node.handler().args(["show", &id.to_string()]).terminal().run().exits(0).stdout.clone();
+    let lines: Vec<_> = shown.lines().filter(|line| line.starts_with("line ")).collect();
+    assert_eq!((lines.len(), lines[0].trim_end(), lines[19].trim_end()), (20, "line 81", "line 100"), "{shown}");
+    assert!(shown.contains("the last 20 lines (all: 'show ") && shown.contains(" --stdout')"), "{shown}");
+    assert!(shown.contains("standard error, 6 bytes:"), "{shown}");
+    assert!(text(&world, &format!("show {id}")).contains("line 1\n"), "a pipe gets everything");
+}
+
 both!(a_ledger_that_is_gone_is_said_and_not_taken_for_an_idle_node);
 fn a_ledger_that_is_gone_is_said_and_not_taken_for_an_idle_node(dialect: Dialect) {
     let world = World::new(dialect);

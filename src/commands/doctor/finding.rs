@@ -93,7 +93,23 @@ pub(super) fn list(out: &mut impl Write, findings: &[Finding]) -> io::Result<()>
             }
         }
     }
+    // What is not well may have left the screen by now.
+    if width.is_some() {
+        let count = |kind: &str| findings.iter().filter(|finding| finding.verdict.as_str() == kind).count();
+        writeln!(out, "{}", sum(count("fail"), count("warn")))?;
+    }
     Ok(())
+}
+
+/// What it comes to.
+fn sum(failures: usize, warnings: usize) -> String {
+    let counted = |number: usize, what: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{number} {what}s")),
+    };
+    let all: Vec<_> = [counted(failures, "failure"), counted(warnings, "warning")].into_iter().flatten().collect();
+    if all.is_empty() { "All is well.".to_owned() } else { format!("{}: see \"fix\" above.", all.join(", ")) }
 }
 
 /// The columns of the terminal that standard output is; `None`: it is none.
@@ -127,6 +143,13 @@ fn fold(out: &mut impl Write, head: &str, indent: usize, width: usize, text: &st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sum_counts_in_english() {
+        let sums = [sum(0, 0), sum(1, 0), sum(2, 1), sum(0, 3)];
+        let in_words = ["All is well.", "1 failure: see", "2 failures, 1 warning: see", "3 warnings: see"];
+        assert!(sums.iter().zip(in_words).all(|(sum, words)| sum.starts_with(words)), "{sums:?}");
+    }
 
     #[test]
     fn lines_are_folded_between_words() {

@@ -10,7 +10,7 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use super::finding::Finding;
 use super::{NO_SETTINGS, Node};
 use crate::action::admission::State;
-use crate::commands::text::{in_words, length, when_and_ago};
+use crate::commands::text::{self, bytes, in_words, when_and_ago};
 use crate::error::{Error, Exit, in_full};
 use crate::executor::run::RunDir;
 use crate::executor::{boot, machine};
@@ -80,6 +80,9 @@ fn ledger(state: &Path) -> (Vec<Finding>, Option<View>) {
         Err(err) => {
             let fix = match &err {
                 LedgerError::Newer { .. } => "install the newer opensvc-actions again",
+                LedgerError::Gone { .. } => {
+                    "find out what removed it, and look whether actions of that time are missing at the collector"
+                }
                 _ => "look at the disk and at the rights on the file",
             };
             (Finding::fail(CHECK, Exit::Unavailable, in_full(&err), fix), None)
@@ -114,7 +117,7 @@ fn room(state: &Path) -> Finding {
     let free = volume.f_bfree.saturating_mul(volume.f_frsize);
     let has_reserve = state.join("reserve").exists();
     let counts_inodes = volume.f_files > 0;
-    let text = format!("{} MiB free for {shown}", free >> 20);
+    let text = format!("{} free for {shown}", bytes(free));
     if counts_inodes && volume.f_ffree == 0 {
         Finding::fail(CHECK, Exit::Unavailable, format!("no inode is free for {shown}"), "remove files there")
     } else if free < NEEDED && !has_reserve {
@@ -184,11 +187,11 @@ fn running(node: &Node, view: Option<&View>) -> Finding {
     let long: Vec<_> = running.iter().filter(|entry| age(entry) > settings.execution.warn_after).collect();
     let Some(first) = long.first() else {
         let count = running.len();
-        let text = if count == 0 { "no action runs".to_owned() } else { format!("{count}, none for long") };
+        let text = if count == 0 { "no action runs".to_owned() } else { format!("{count} running, none for long") };
         return Finding::ok(CHECK, text);
     };
     let told = |entry: &&&Entry| {
-        format!("{} runs for {} ({})", entry.key, length(age(entry)), in_words(entry, &settings.log.redact))
+        format!("{} runs for {} ({})", entry.key, text::age(age(entry)), in_words(entry, &settings.log.redact))
     };
     let mut text = long.iter().take(NAMED).map(|entry| told(&entry)).collect::<Vec<_>>().join(", ");
     if let Some(more) = long.len().checked_sub(NAMED).filter(|more| *more > 0) {
