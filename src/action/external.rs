@@ -52,6 +52,8 @@ pub struct Definition {
     pub check_timeout: Duration,
     /// Members that the arguments must have.
     pub required: Vec<String>,
+    /// The user that both commands run as; `None`: root.
+    pub user: Option<String>,
 }
 
 /// The external actions of a node, by name.
@@ -336,6 +338,9 @@ pub struct Outside {
     pub check_timeout: Duration,
     /// How long it may take in all, from its start.
     pub timeout: Option<Duration>,
+    /// The user that its commands run as; `None`: root.
+    #[serde(default)]
+    pub user: Option<String>,
     /// When its start command had ended.
     pub started_at: Timestamp,
     /// What the start command printed.
@@ -597,6 +602,7 @@ mod tests {
             interval: Duration::from_secs(1),
             check_timeout: Duration::from_secs(30),
             timeout: timeout.map(Duration::from_secs),
+            user: None,
             started_at: at(0),
             stdout: "begun".to_owned(),
             stderr: String::new(),
@@ -683,6 +689,7 @@ mod tests {
             check: vec!["/c".to_owned()],
             interval: Duration::from_secs(1),
             timeout: None,
+            user: None,
             start_timeout: Duration::from_secs(1),
             check_timeout: Duration::from_secs(1),
             required: vec!["target".to_owned()],

@@ -35,7 +35,7 @@ pub async fn run(global: &Global, what: &cli::External) -> Result<Exit, Error> {
             };
             let (order, definition) = find(&settings, name, args.as_deref())?;
             let start = definition.start(order.record(&id, &BTreeMap::new()));
-            let code = call(&settings, &start, definition.start_timeout, false).await?;
+            let code = call(&settings, &start, definition.user.as_deref(), definition.start_timeout, false).await?;
             match code {
                 (0, _) => {
                     print(
@@ -52,7 +52,8 @@ pub async fn run(global: &Global, what: &cli::External) -> Result<Exit, Error> {
             let (order, definition) = find(&settings, name, args.as_deref())?;
             let record = order.record(&plain(id)?, &BTreeMap::new());
             let check = Definition { action: definition.check.clone(), ..definition.clone() }.start(record);
-            let (code, printed) = call(&settings, &check, definition.check_timeout, true).await?;
+            let (code, printed) =
+                call(&settings, &check, definition.user.as_deref(), definition.check_timeout, true).await?;
             let printed = String::from_utf8_lossy(&printed).into_owned();
             print(|out| out.write_all(printed.as_bytes()))?;
             let read = if code == 0 { Report::read(&printed).map(drop) } else { Err(format!("it ended with {code}")) };
@@ -73,9 +74,15 @@ fn find<'a>(settings: &'a Settings, name: &str, args: Option<&str>) -> Result<(O
 }
 
 /// Runs a command and waits for its end: its exit status, 124 after its time, and what it printed.
-async fn call(settings: &Settings, argv: &Argv, limit: Duration, captured: bool) -> Result<(i32, Vec<u8>), Error> {
+async fn call(
+    settings: &Settings,
+    argv: &Argv,
+    user: Option<&str>,
+    limit: Duration,
+    captured: bool,
+) -> Result<(i32, Vec<u8>), Error> {
     let environment = environment::for_command(std::env::vars_os(), &settings.execution.environment);
-    let ended = by_hand(argv, &environment, limit, captured).await.map_err(Error::Spawn)?;
+    let ended = by_hand(argv, &environment, user, limit, captured).await.map_err(Error::Spawn)?;
     Ok(ended.map_or((124, Vec::new()), |(status, printed)| {
         use std::os::unix::process::ExitStatusExt as _;
         (status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()), printed)
@@ -106,6 +113,7 @@ fn document(name: &str, definition: &Definition) -> serde_json::Value {
         "action": definition.action,
         "check": definition.check,
         "required": definition.required,
+        "user": definition.user,
     })
 }
 

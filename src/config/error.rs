@@ -57,16 +57,6 @@ pub enum ConfigError {
         /// A question that offers the nearest known key, or nothing.
         hint: String,
     },
-    /// A key of a later version: obeying half of the settings would be worse than stopping.
-    #[error("{}:{line}: this version does not support {key}", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key with its table.
-        key: String,
-    },
     /// A value that does not fit its key.
     #[error("{}:{line}: {key}: {reason}", path.display())]
     Value {

@@ -7,7 +7,7 @@ use super::fragments::{optional_time, time, without_nul};
 use super::keywords::Located;
 use super::overrides::Notes;
 use super::toml_table::{Item, Table};
-use super::{ConfigError, duration};
+use super::{ConfigError, duration, policy};
 use crate::action::external::{Definition, Definitions, wrong_name};
 use crate::action::redact::quoted;
 
@@ -23,8 +23,8 @@ const MOST_WORDS: usize = 256;
 const LONGEST_COMMAND: usize = 64 << 10;
 
 /// Every key of a definition.
-const KEYS: [&str; 8] =
-    ["description", "action", "check", "interval", "timeout", "start_timeout", "check_timeout", "required"];
+const KEYS: [&str; 9] =
+    ["description", "action", "check", "interval", "timeout", "start_timeout", "check_timeout", "required", "user"];
 
 /// Lays the definitions of one more file over what is there. One replaces an earlier one of its name whole.
 pub(super) fn read(into: &mut BTreeMap<String, Located<Definition>>, table: Table) -> Result<(), ConfigError> {
@@ -48,7 +48,6 @@ fn definition(item: Item) -> Result<Located<Definition>, ConfigError> {
     let missing = |key: &str| item.error(format!("{key} is missing"));
     let (no_action, no_check) = (missing("action"), missing("check"));
     let mut table = item.into_table()?;
-    table.unsupported(&["user"])?;
     let text = |text: &str| without_nul(text);
     let description = table.take("description").map(|item| item.read(text)).transpose()?;
     let mut argv = |key, missing| match table.take(key) {
@@ -67,6 +66,7 @@ fn definition(item: Item) -> Result<Located<Definition>, ConfigError> {
     let argument =
         |text: &str| if text.is_empty() { Err("an argument has a name".to_owned()) } else { Ok(text.to_owned()) };
     let required = table.take("required").map(|item| item.read_each(argument)).transpose()?;
+    let user = table.take("user").map(|item| item.read(policy::user)).transpose()?;
     table.finish()?;
     Ok(place.with(Definition {
         description: description.map(|text| text.value).unwrap_or_default(),
@@ -77,6 +77,7 @@ fn definition(item: Item) -> Result<Located<Definition>, ConfigError> {
         start_timeout,
         check_timeout,
         required: required.map(|names| names.value).unwrap_or_default(),
+        user: user.map(|user| user.value),
     }))
 }
 
@@ -116,6 +117,7 @@ pub(super) fn show(definition: &Definition) -> Vec<(&'static str, String)> {
         duration::show(definition.start_timeout),
         duration::show(definition.check_timeout),
         if definition.required.is_empty() { "none".to_owned() } else { definition.required.join(", ") },
+        definition.user.clone().unwrap_or_else(|| "root".to_owned()),
     ];
     KEYS.into_iter().zip(values).collect()
 }

@@ -140,7 +140,7 @@ fn verdict(text: &str) -> Result<Verdict, String> {
 
 /// A name, not a number. Who that is, is looked up when a command starts: a user may be known only while a directory
 /// elsewhere answers.
-fn user(text: &str) -> Result<String, String> {
+pub(super) fn user(text: &str) -> Result<String, String> {
     let is_name = |c: char| c.is_alphanumeric() || "._-@\\$+".contains(c);
     let plain = !text.is_empty() && text.len() <= 256 && text.chars().all(is_name) && !text.starts_with('-');
     if plain && !text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -101,16 +101,6 @@ impl<'a> Table<'a> {
         self.file.asked.map(|_| Self::new(self.file, format!("{}{name}.", self.prefix), DeTable::new()))
     }
 
-    /// Refuses keys of later versions.
-    pub(super) fn unsupported(&mut self, keys: &[&'static str]) -> Result<(), ConfigError> {
-        match keys.iter().filter_map(|key| self.keys.remove(*key)).min_by_key(|item| item.line) {
-            None => Ok(()),
-            Some(item) => {
-                Err(ConfigError::Unsupported { path: item.file.path.to_path_buf(), line: item.line, key: item.key })
-            }
-        }
-    }
-
     /// Everything that is left, by name, when any name will do.
     pub(super) fn into_items(self) -> impl Iterator<Item = (String, Item<'a>)> {
         self.keys.into_iter()

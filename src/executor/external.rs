@@ -25,6 +25,7 @@ use crate::action::external::Outside;
 use crate::action::unit::{Entry, Evidence, Start};
 use crate::crash;
 use crate::executor::run::{self, RunDir};
+use crate::executor::run_as::{Back, Failure, Identity, NotFound};
 use crate::executor::supervisor;
 
 /// What the file ends in that the action itself reads.
@@ -262,14 +263,33 @@ async fn said(program: &str, words: &[&str]) -> io::Result<Vec<u8>> {
 pub async fn by_hand(
     argv: &Argv,
     environment: &BTreeMap<OsString, OsString>,
+    user: Option<&str>,
     limit: Duration,
     captured: bool,
 ) -> io::Result<Option<(ExitStatus, Vec<u8>)>> {
-    let mut command = Command::new(argv.program());
+    let input = argv.input().map(supervisor::input).transpose()?;
+    let identity = user.map(Identity::find).transpose().map_err(|not_found| match not_found {
+        NotFound::Unknown => io::Error::other(format!("this machine knows no user {:?}", user.unwrap_or_default())),
+        NotFound::Unanswered(err) => err,
+    })?;
+    let (mut command, back) = match &identity {
+        None => (Command::new(argv.program()), None),
+        Some(identity) => {
+            let (command, back) = identity.command(&argv.program().to_string_lossy(), input.as_ref())?;
+            (Command::from(command), Some(back))
+        }
+    };
     command.args(argv.args()).env_clear().envs(environment).current_dir("/").kill_on_drop(true);
-    command.stdin(argv.input().map_or_else(|| Ok(Stdio::null()), supervisor::input)?);
+    match &identity {
+        None => command.stdin(input.map_or_else(Stdio::null, Stdio::from)),
+        Some(identity) => command.envs(identity.environment()),
+    };
     command.stdout(if captured { Stdio::piped() } else { Stdio::inherit() });
     let mut child = command.spawn()?;
+    drop(command); // and with it our copy of the way back
+    if let Some(Err(Failure::Become(err) | Failure::Exec(err))) = back.map(Back::began) {
+        return Err(err);
+    }
     let mut printed = Vec::new();
     let stdout = child.stdout.take();
     let whole = async {

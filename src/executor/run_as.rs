@@ -9,7 +9,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -91,17 +91,21 @@ impl Identity {
     }
 
     /// A command that becomes this user and then `program`, with the arguments that are added to it. Its standard input is
-    /// taken; in the end the program has none.
+    /// taken; in the end the program reads `input`, which has to stay open here until it has begun, or nothing.
     ///
     /// # Errors
     /// When no pipe can be made.
-    pub(super) fn command(&self, program: &str) -> io::Result<(Command, Back)> {
+    pub(super) fn command(&self, program: &str, input: Option<&File>) -> io::Result<(Command, Back)> {
         let (back, told) = pipe_with(PipeFlags::CLOEXEC)?;
         let groups: Vec<_> = self.groups.iter().map(u32::to_string).collect();
+        let input = input.map_or_else(
+            || "/dev/null".to_owned(),
+            |input| format!("/proc/{}/fd/{}", std::process::id(), input.as_raw_fd()),
+        );
         let mut command = Command::new(THIS_PROGRAM);
         command
             .arg0("opensvc-actions")
-            .args([ARGUMENT, &self.uid.to_string(), &self.gid.to_string(), &groups.join(","), program])
+            .args([ARGUMENT, &self.uid.to_string(), &self.gid.to_string(), &groups.join(","), &input, program])
             .stdin(Stdio::from(told));
         Ok((command, Back(File::from(back))))
     }
@@ -158,7 +162,8 @@ pub fn run() -> bool {
 /// The pipe came as standard input: it moves out of the way of the command, and is closed when that begins.
 fn way_back() -> io::Result<OwnedFd> {
     let back = fcntl_dupfd_cloexec(io::stdin().as_fd(), 3)?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let input = std::env::args_os().nth(5).unwrap_or_else(|| "/dev/null".into());
+    rustix::stdio::dup2_stdin(File::open(input)?)?;
     Ok(back)
 }
 
@@ -172,6 +177,7 @@ fn become_user() -> io::Result<Command> {
     let groups = word()?;
     let groups = groups.split(',').map(|group| group.parse().map(Gid::from_raw));
     let groups: Vec<_> = groups.collect::<Result<_, _>>().map_err(|_| invalid())?;
+    word()?; // what it reads, which is open already
     let mut command = Command::new(words.next().ok_or_else(invalid)?);
     command.args(words);
     // What opens /dev/stdout or /dev/stderr opens these pipes anew, and has to own them for that.

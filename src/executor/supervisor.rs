@@ -186,8 +186,7 @@ fn found(spec: &Spec, identity: Result<Option<Identity>, NotFound>) -> Result<Op
     identity.map_err(|not_found| {
         Box::new(match not_found {
             NotFound::Unknown => {
-                let why =
-                    format!("its rule of the policy has it run as user {name:?}, whom this machine does not know");
+                let why = format!("it is to run as user {name:?}, whom this machine does not know");
                 without_output(Ended::Refused(why))
             }
             NotFound::Unanswered(err) => not_yet_started(format!("cannot look user {name:?} up: {err}")),
@@ -198,14 +197,18 @@ fn found(spec: &Spec, identity: Result<Option<Identity>, NotFound>) -> Result<Op
 /// Starts the command; else the record that says why it has not run.
 fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Child, Box<Record>> {
     let not_started = |err: &io::Error| Box::new(not_started(spec, err));
+    let given = spec.input.as_deref().map(input).transpose().map_err(|err| not_started(&err))?;
     let (mut command, back) = match identity {
         None => (Command::new(&spec.program), None),
         Some(identity) => {
-            let (command, back) = identity.command(&spec.program).map_err(|err| not_started(&err))?;
+            let (command, back) = identity.command(&spec.program, given.as_ref()).map_err(|err| not_started(&err))?;
             (command, Some(back))
         }
     };
-    equip(&mut command, spec, identity).map_err(|err| not_started(&err))?;
+    equip(&mut command, spec, identity);
+    if identity.is_none() {
+        command.stdin(given.map_or_else(Stdio::null, Stdio::from));
+    }
     let mut child = tree.start(&mut command).map_err(|err| not_started(&err))?;
     drop(command); // and with it our copy of the way back
     let Some(Err(failure)) = back.map(Back::began) else { return Ok(child) };
@@ -221,7 +224,7 @@ fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Ch
 
 /// Sees to it that the command is started with nothing but what is said here: descriptors, directory, environment, and a
 /// process group of its own.
-fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) -> io::Result<()> {
+fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) {
     use std::os::unix::ffi::OsStrExt as _;
     let environment = spec
         .environment
@@ -235,20 +238,18 @@ fn equip(command: &mut Command, spec: &Spec, identity: Option<&Identity>) -> io:
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    match identity {
-        None => command.stdin(spec.input.as_deref().map_or_else(|| Ok(Stdio::null()), input)?),
-        Some(identity) => command.envs(identity.environment()),
-    };
-    Ok(())
+    if let Some(identity) = identity {
+        command.envs(identity.environment());
+    }
 }
 
 /// Something to read that is all there already: nobody has to write while the command reads, or hears that it does not want
 /// to.
-pub(super) fn input(text: &str) -> io::Result<Stdio> {
+pub(super) fn input(text: &str) -> io::Result<File> {
     let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;
-    Ok(file.into())
+    Ok(file)
 }
 
 /// A program that is not there or cannot be executed is the action's result. Any other failure is this machine's (no

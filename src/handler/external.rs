@@ -17,6 +17,7 @@ use crate::action::argv::Argv;
 use crate::action::external::{Checked, Next, Order, Outside, uuid};
 use crate::action::limits::GroupLimits;
 use crate::action::outcome::{Ended, Outcome};
+use crate::action::policy::Permit;
 use crate::crash;
 use crate::error::Error;
 use crate::executor::launch::{End, Limits, Prepared, Running, Told};
@@ -57,6 +58,13 @@ impl Handler<'_> {
         definition.map_or(limit, |definition| Some(definition.start_timeout))
     }
 
+    /// Who the command of an action runs as: whom the rule names, else whom the definition of an external action names.
+    pub(super) fn user(&self, record: &Record, permit: &Permit<'_>) -> Option<String> {
+        let of_rule = permit.rule.and_then(|rule| rule.user.clone());
+        let definition = || self.settings.external_actions.get(&name_of(record)?);
+        of_rule.or_else(|| definition()?.user.clone())
+    }
+
     /// What is known of an external action that goes on outside.
     pub(super) fn outside(&self, key: ActionKey) -> Result<Option<Outside>, Error> {
         let dir = RunDir::of(self.state, key);
@@ -81,6 +89,7 @@ impl Handler<'_> {
             interval: definition.interval,
             check_timeout: definition.check_timeout,
             timeout: self.permit(record).rule.and_then(|rule| rule.timeout).unwrap_or(definition.timeout),
+            user: self.user(record, &self.permit(record)),
             started_at: end.ended_at,
             stdout: end.stdout.clone(),
             stderr: end.stderr.clone(),
@@ -237,7 +246,7 @@ impl Handler<'_> {
             kill_grace: self.settings.execution.kill_grace,
             kept_output: KEPT,
             group: GroupLimits::default(),
-            user: None,
+            user: outside.user.clone(),
         };
         prepared.launch(launcher, &outside.check(), &self.environment, limits, &self.boot_id).await
     }

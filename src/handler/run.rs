@@ -136,7 +136,7 @@ impl<'a> Handler<'a> {
             kill_grace: execution.kill_grace,
             kept_output: execution.kept_output,
             group: permit.rule.map(|rule| rule.group).unwrap_or_default(),
-            user: permit.rule.and_then(|rule| rule.user.clone()),
+            user: self.user(record, &permit),
         };
         Ok(Some(Start { prepared, argv, limits }))
     }
@@ -206,10 +206,6 @@ impl<'a> Handler<'a> {
             (Some(reason), _) => Err(reason.clone()),
             (None, Err(refusal)) => Err(refusal.to_string()),
             (None, Ok(command)) => match command.external() {
-                Some(_) if permit.rule.is_some_and(|rule| rule.user.is_some()) => {
-                    Err("an external action cannot run as another user in this version, and its rule wants that"
-                        .to_owned())
-                }
                 Some(order) => self.start_of(record, order),
                 None => Ok(command.argv(self.agent.as_ref().map_err(ToString::to_string)?)),
             },

@@ -30,7 +30,12 @@ fn crash_at_every_point_while_several_run(dialect: Dialect) {
         let story = side_by_side(dialect);
         let crashed = story.crash(&point.at(*pass));
         story.world.node.wait_until_alone(&[]); // what runs on, and a supervisor that is to die as well
-        assert!(point.is_supervisors() || crashed.code() == 137, "{point:?}: it did not crash: {crashed:?}");
+        // Results that wait side by side may go in one call, and then there is no second one to die behind.
+        let in_one_call = dialect == Dialect::Rpc && point.name == "posted" && *pass > 1 && crashed.code() == 0;
+        assert!(
+            point.is_supervisors() || crashed.code() == 137 || in_one_call,
+            "{point:?}: it did not crash: {crashed:?}"
+        );
         story.recover();
         story.check(&Allowed { crashes: 1, ..Allowed::default() }, &[]);
     });

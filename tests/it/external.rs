@@ -130,6 +130,34 @@ fn it_is_started_once_and_asked_after_by_later_handlers_until_it_has_finished(di
 }
 
 #[test]
+fn both_commands_run_as_the_user_of_the_definition_and_read_what_they_are_given() {
+    let world = world(Dialect::Rpc);
+    let toml = |user: &str| {
+        format!(
+            "[external_actions.\"backup.full\"]\naction = [\"/bin/sh\", \"-c\", \"id -un; cat\"]\n\
+             check = [\"/bin/sh\", \"-c\", 'read -r line; id -un >&2; echo \"{{\\\"status\\\":\\\"finished\\\"}}\"; case $line in *kind*) ;; *) exit 9 ;; esac']\n\
+             interval = \"100ms\"\nuser = \"{user}\"\n"
+        )
+    };
+    world.node.configure(&toml("daemon"));
+    let id = enqueue(&world, ARGS);
+    world.run().exits(0);
+    let (ret, stdout, stderr) = world.result(id);
+    let (who, given) = stdout.split_once('\n').unwrap();
+    assert_eq!((ret, who, stderr.as_str()), (0, "daemon", "daemon\n"), "{stdout}");
+    assert!(given.starts_with("{\"args\":{") && given.contains("it's /srv"), "{given}");
+    let by_hand = world.node.handler().args(["external", "start", "backup.full"]).run();
+    assert!(by_hand.exits(0).stderr.contains("daemon") || by_hand.stdout.contains("daemon"), "{by_hand:?}");
+    world.check();
+
+    world.node.configure(&toml("no-such-user-here"));
+    let id = enqueue(&world, ARGS);
+    world.run().exits(0);
+    assert!(world.reason(id, 125).contains("\"no-such-user-here\", whom this machine does not know"));
+    world.check();
+}
+
+#[test]
 fn a_short_one_is_asked_after_while_the_handler_lingers() {
     let world = world(Dialect::Rpc);
     world.node.configure(&definition(&world.node, "backup.full", "interval = \"100ms\""));

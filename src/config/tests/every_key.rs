@@ -41,6 +41,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("external_actions.NAME.start_timeout", r#""1h""#, "1h"),
     ("external_actions.NAME.check_timeout", r#""5s""#, "5s"),
     ("external_actions.NAME.required", r#"["a", "b"]"#, "a, b"),
+    ("external_actions.NAME.user", r#""backup""#, "backup"),
     ("log.redact", r#"["*phrase*", "pin"]"#, "*phrase*, pin"),
     ("metrics.textfile", r#""/srv/n1.prom""#, "/srv/n1.prom"),
 ];

@@ -60,13 +60,6 @@ fn retention_is_a_number_of_days_or_less() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused() {
-    let text = "[external_actions.\"backup.full\"]\naction = [\"/a\"]\ncheck = [\"/c\"]\nuser = \"backup\"";
-    let key = "external_actions.backup.full.user";
-    assert_eq!(toml_error(text), format!("actions.toml:4: this version does not support {key}"));
-}
-
-#[test]
 fn the_metrics_go_into_a_file_with_an_absolute_name() {
     assert!(toml_error("[metrics]\ntextfile = \"x.prom\"").contains("\"x.prom\" is not an absolute path"));
     assert!(toml_error("[metrics]\ntextfile = \"/x/\"").contains("\"/x/\" is not the name of a file"));
@@ -89,6 +82,10 @@ fn an_external_action_without_a_usable_name_or_command_is_refused() {
         (
             both.replace("/a", "a").replace("action", "[external_actions.x]\naction"),
             "2: external_actions.x.action: \"a\" is not",
+        ),
+        (
+            format!("[external_actions.x]\n{both}\nuser = \"0\""),
+            "4: external_actions.x.user: \"0\" is not the name of a user",
         ),
         (format!("[external_actions.x]\n{both}\ntimeot = \"1h\""), "4: unknown key \"timeot\" in [external_actions.x]"),
         (
