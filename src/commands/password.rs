@@ -50,11 +50,8 @@ pub fn obtain(user: &str, file: Option<&Path>) -> Result<Secret, PasswordError> 
             first_line(File::open(path).map_err(failed)?).map_err(failed)?
         }
         None if stdin.is_terminal() => {
-            let mut out = io::stderr();
-            let _ = write!(out, "Password of {} at the collector: ", user.escape_debug());
-            let _ = out.flush();
-            let line = typed(stdin.as_fd());
-            let _ = writeln!(out);
+            let line = typed(stdin.as_fd(), &format!("Password of {} at the collector: ", user.escape_debug()));
+            let _ = writeln!(io::stderr());
             line?
         }
         None => first_line(stdin.lock()).map_err(PasswordError::Input)?,
@@ -105,15 +102,19 @@ impl Drop for Quiet<'_> {
 }
 
 /// What is typed up to Enter. Ctrl-C, and the signals that would end this process with the terminal mute, come back as
-/// an error.
-fn typed(terminal: BorrowedFd<'_>) -> Result<Vec<u8>, PasswordError> {
+/// an error. Whoever sees the prompt may type, or send a signal: it comes last.
+fn typed(terminal: BorrowedFd<'_>, prompt: &str) -> Result<Vec<u8>, PasswordError> {
     let (signalled, sender) = UnixStream::pair().map_err(PasswordError::Input)?;
     let mut registered = Vec::new();
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
         let sender = sender.try_clone().map_err(PasswordError::Input)?;
         registered.push(pipe::register(signal, sender).map_err(PasswordError::Input)?);
     }
-    let line = Quiet::new(terminal).map_err(PasswordError::Input).and_then(|_quiet| line_of(terminal, &signalled));
+    let line = Quiet::new(terminal).map_err(PasswordError::Input).and_then(|_quiet| {
+        let mut out = io::stderr();
+        let _ = write!(out, "{prompt}").and_then(|()| out.flush());
+        line_of(terminal, &signalled)
+    });
     for id in registered {
         unregister(id);
     }
