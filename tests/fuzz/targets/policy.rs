@@ -28,6 +28,7 @@ fuzz_target!(|input: (Vec<String>, &str, &str)| {
         about: None,
         command,
         timeout: None,
+        user: None,
         group: GroupLimits::default(),
         retarget: false,
         ends_boot: None,
