@@ -82,14 +82,15 @@ impl Handler<'_> {
             return Ok(None);
         };
         let now = timestamp();
+        let permit = self.permit(record);
         let outside = Outside {
             name: order.name,
             record: start.input().unwrap_or_default().to_owned(),
             check: definition.check.clone(),
             interval: definition.interval,
             check_timeout: definition.check_timeout,
-            timeout: self.permit(record).rule.and_then(|rule| rule.timeout).unwrap_or(definition.timeout),
-            user: self.user(record, &self.permit(record)),
+            timeout: permit.rule.and_then(|rule| rule.timeout).unwrap_or(definition.timeout),
+            user: self.user(record, &permit),
             started_at: end.ended_at,
             stdout: end.stdout.clone(),
             stderr: end.stderr.clone(),
