@@ -1,0 +1,1 @@
+//! What `opensvc-actions` costs, side by side with a program that does the least possible.
