@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,12 +19,34 @@ const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 /// # Errors
 /// When it cannot be known which are open.
 pub(super) fn close_descriptors() -> io::Result<()> {
-    let numbers: Vec<i32> =
-        fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let entries = fs::read_dir("/proc/self/fd")?;
+    let numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
         let _ = nix::unistd::close(number); // that of the directory is closed already
     }
     Ok(())
+}
+
+/// Does something that may leave descriptors open, as whoever knows the users may, and closes them.
+///
+/// # Errors
+/// When it cannot be known which are open.
+pub(super) fn closing_what_opens<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    let before = descriptors()?;
+    let done = work();
+    for number in descriptors()?.into_iter().filter(|number| !before.contains(number)) {
+        let _ = nix::unistd::close(number);
+    }
+    Ok(done)
+}
+
+/// Those that are open, but for the one by which this is found out.
+fn descriptors() -> io::Result<Vec<i32>> {
+    let directory = Path::new("/proc/self/fd");
+    let entries = fs::read_dir(directory)?;
+    let mut numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    numbers.retain(|number| fs::read_link(directory.join(number.to_string())).is_ok());
+    Ok(numbers)
 }
 
 /// Makes every signal that this process was made to ignore an ordinary one for whatever it executes: a signal that is

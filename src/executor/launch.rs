@@ -19,7 +19,7 @@ use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
 use crate::executor::kept;
-use crate::executor::launcher::{self, Job, Launcher, NotLaunched};
+use crate::executor::launcher::{self, Job, Launcher, NotLaunched, Supervisor};
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
 use crate::executor::supervisor::Spec;
@@ -52,7 +52,6 @@ pub struct Prepared {
     unit: String,
     dir: RunDir,
     claim: File,
-    socket: UnixListener,
 }
 
 impl Prepared {
@@ -66,7 +65,7 @@ impl Prepared {
         if let Err(err) = kept::forget(state, key) {
             tracing::warn!("cannot remove what an earlier run of this name has kept: {err}"); // no reason not to run
         }
-        Ok(Self { key, unit: launcher::unit(key), socket: listen(&dir)?, claim, dir })
+        Ok(Self { key, unit: launcher::unit(key), claim, dir })
     }
 
     /// The same for a check of the external action `key`, with this number.
@@ -76,7 +75,7 @@ impl Prepared {
     pub fn check(state: &Path, key: ActionKey, number: u32, boot_id: &str) -> io::Result<Self> {
         let dir = RunDir::of(state, key).of_check();
         let claim = dir.create(boot_id)?;
-        Ok(Self { key, unit: launcher::check_unit(key, number), socket: listen(&dir)?, claim, dir })
+        Ok(Self { key, unit: launcher::check_unit(key, number), claim, dir })
     }
 
     /// Starts the supervisor, which takes the claim over. Only after the ledger says "started".
@@ -105,6 +104,8 @@ impl Prepared {
             input: argv.input().map(str::to_owned),
         };
         spec.write(self.dir.path())?;
+        // The socket is there before a supervisor could come to its end.
+        let socket = launcher.asks_manager().then(|| listen(&self.dir)).transpose()?;
         let job = Job {
             key: self.key,
             unit: self.unit.clone(),
@@ -113,9 +114,17 @@ impl Prepared {
             limits: limits.group,
             kill_grace: limits.kill_grace,
         };
-        let child = launcher.launch(job).await?;
-        let unit = child.is_none().then_some(self.unit);
-        Ok(Running { dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
+        let supervisor = launcher.launch(job).await?;
+        let unit = supervisor.is_none().then_some(self.unit);
+        let (child, connection) = match supervisor {
+            Some(Supervisor { child, connection }) => (Some(child), Some(connection)),
+            None => (None, None),
+        };
+        // From here on it runs: nothing may look like a failed start.
+        let connection = connection.and_then(|connection| {
+            connection.set_nonblocking(true).and_then(|()| UnixStream::from_std(connection)).ok()
+        });
+        Ok(Running { dir: self.dir, socket, connection, child, unit, boot_id: boot_id.to_owned() })
     }
 }
 
@@ -123,7 +132,10 @@ impl Prepared {
 #[derive(Debug)]
 pub struct Running {
     dir: RunDir,
-    socket: UnixListener,
+    /// Where a supervisor that this process has not started itself knocks.
+    socket: Option<UnixListener>,
+    /// On which one that it has started hands its record over.
+    connection: Option<UnixStream>,
     child: Option<Child>,
     /// The unit that it was to be, if the service manager was asked to start it.
     unit: Option<String>,
@@ -174,7 +186,8 @@ impl Running {
     /// # Errors
     /// When the directory cannot be used.
     pub fn attach_to(dir: RunDir, boot_id: &str) -> io::Result<Self> {
-        Ok(Self { socket: listen(&dir)?, dir, child: None, unit: None, boot_id: boot_id.to_owned() })
+        let socket = Some(listen(&dir)?);
+        Ok(Self { dir, socket, connection: None, child: None, unit: None, boot_id: boot_id.to_owned() })
     }
 
     /// Waits for the end. May be given up at any point: the run goes on.
@@ -194,9 +207,10 @@ impl Running {
                 }
             }
             tokio::select! {
+                biased;
                 // Only this much can be given up for the others: an offer that was begun is heard to its end.
-                offer = self.socket.accept() => {
-                    if let Ok(Some(recorded)) = hear(offer?.0).await {
+                offer = offer(self.socket.as_ref(), &mut self.connection) => {
+                    if let Ok(Some(recorded)) = hear(offer?).await {
                         return Ok(recorded);
                     }
                 }
@@ -207,10 +221,15 @@ impl Running {
     }
 
     /// A record that waits to be accepted, whatever the runtime knows of it.
-    async fn offered(&self) -> io::Result<Option<End>> {
+    async fn offered(&mut self) -> io::Result<Option<End>> {
+        if let Some(connection) = self.connection.take() {
+            if let Ok(Some(recorded)) = hear(connection).await {
+                return Ok(Some(recorded));
+            }
+        }
+        let Some(socket) = &self.socket else { return Ok(None) };
         // The socket does not block.
-        while let Ok(supervisor) = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-        {
+        while let Ok(supervisor) = rustix::net::accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             let supervisor = UnixStream::from_std(std::os::unix::net::UnixStream::from(supervisor))?;
             if let Ok(Some(recorded)) = hear(supervisor).await {
                 return Ok(Some(recorded));
@@ -238,7 +257,7 @@ impl Running {
 
 /// Takes a record that a supervisor offers. `None`: it died on the way, or is not one.
 async fn hear(mut supervisor: UnixStream) -> io::Result<Option<End>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(4096); // most are not longer
     let mut offered = (&mut supervisor).take(record::LIMIT);
     match timeout(OFFER_WITHIN, offered.read_to_end(&mut bytes)).await {
         Ok(Ok(_)) => {
@@ -247,6 +266,18 @@ async fn hear(mut supervisor: UnixStream) -> io::Result<Option<End>> {
         }
         Ok(Err(err)) => Err(err),
         Err(_) => Ok(None),
+    }
+}
+
+/// Waits for a supervisor that has something to say, wherever it says it. May be given up.
+async fn offer(socket: Option<&UnixListener>, connection: &mut Option<UnixStream>) -> io::Result<UnixStream> {
+    if let Some(readable) = connection {
+        readable.readable().await?;
+    }
+    match (connection.take(), socket) {
+        (Some(readable), _) => Ok(readable),
+        (None, Some(socket)) => Ok(socket.accept().await?.0),
+        (None, None) => std::future::pending().await,
     }
 }
 

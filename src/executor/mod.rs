@@ -12,6 +12,7 @@ pub mod last_line;
 pub mod launch;
 pub mod launcher;
 pub mod machine;
+mod order;
 mod output;
 mod proc;
 pub mod record;

@@ -2,10 +2,11 @@
 //! command ended. It is this same executable, on a path of its own before anything else is set up: no runtime, no TLS,
 //! no database.
 //!
-//! It is started in the run directory, with the claim as its standard input:
+//! It makes itself ready, and takes its order ([`super::order`]): a run directory, in which it stands from then on, and the
+//! claim in it. Then
 //!
-//! 1. it makes the claim its own, begins a session, and writes an `X` and its own number into the claim, in one piece: if
-//!    it is killed from here on, everything in its session is what it has left ([`super::remains`]);
+//! 1. it writes an `X` and its own number into the claim, in one piece: if it is killed from here on, everything in its
+//!    session is what it has left ([`super::remains`]);
 //! 2. it starts the command, with nothing that it got itself without having asked for it (`inherited.rs`), as the user
 //!    that a rule names ([`super::run_as`]);
 //! 3. it takes what the command prints, in constant memory, leaves what a report does not hold in files beside the claim
@@ -21,7 +22,7 @@ mod watch;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -29,7 +30,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{MemfdFlags, Mode, inotify, memfd_create};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::process::{Pid, getpid, getsid, setsid, umask};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
@@ -39,6 +40,7 @@ use crate::action::output::Clamp;
 use crate::action::time::Timestamp;
 use crate::action::usage::Usage;
 use crate::crash;
+use crate::executor::order::Order;
 use crate::executor::output::Output;
 use crate::executor::record::Record;
 use crate::executor::run_as::{Back, Failure, Identity, NotFound};
@@ -91,38 +93,68 @@ impl Spec {
 /// The whole life of a supervisor. Tells whether it could do its work.
 #[must_use]
 pub fn run() -> bool {
-    let done = supervise();
+    // First what needs no action, as an order may not have come yet; an error of that is told where the action is.
+    let ready = Ready::make();
+    let done = match Order::wait() {
+        Ok(Some(order)) => {
+            crash::point("supervisor-begun");
+            let done = ready.and_then(|ready| supervise(ready, order));
+            if let Err(err) = &done {
+                // For the handler, which reads it where there is no record.
+                let _ = fs::write(run::ERROR, err.to_string());
+            }
+            done
+        }
+        Ok(None) => Ok(()),
+        Err(err) => Err(err),
+    };
     if let Err(err) = &done {
-        // For the handler, which reads it where there is no record.
-        let _ = fs::write(run::ERROR, err.to_string());
         // For a person who typed its name; the handler has it go nowhere.
         eprintln!("opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
     }
     done.is_ok()
 }
 
+/// What a supervisor needs for whichever action.
+struct Ready {
+    /// Becomes readable with SIGTERM.
+    stop: UnixStream,
+    /// Becomes readable when a child has ended.
+    child: UnixStream,
+    /// Watches the run directory, once that is known.
+    cancel: OwnedFd,
+}
+
+impl Ready {
+    fn make() -> io::Result<Self> {
+        crash::point("supervisor-waiting");
+        inherited::close_descriptors()?;
+        umask(Mode::from_raw_mode(0o022));
+        inherited::heed_signals()?;
+        let (stop, child) = (readable_on(SIGTERM)?, readable_on(SIGCHLD)?);
+        begin_session()?;
+        let cancel = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        Ok(Self { stop, child, cancel })
+    }
+}
+
 /// An error before the `X` is in the claim means that the command never ran, and the free claim says so.
-fn supervise() -> io::Result<()> {
-    crash::point("supervisor-begun");
+fn supervise(ready: Ready, order: Order) -> io::Result<()> {
+    let (Ready { stop, child: child_signal, cancel }, Order { mut claim, handler }) = (ready, order);
+    let conclude = |record: &Record| conclude(record, handler, &stop);
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
-    // Before anything of ours is open: whoever knows the users may leave descriptors open.
-    let identity = spec.user.as_deref().map(Identity::find).transpose();
-    inherited::close_descriptors()?;
-    umask(Mode::from_raw_mode(0o022));
-    let mut claim = take_claim()?;
-    inherited::heed_signals()?;
-    let stop = readable_on(SIGTERM)?;
-    let child_signal = readable_on(SIGCHLD)?;
-    begin_session()?;
+    let identity = match spec.user.as_deref() {
+        Some(name) => inherited::closing_what_opens(|| Identity::find(name).map(Some))?,
+        None => Ok(None),
+    };
     // First the watch, then the look: a cancellation between the two is seen by one of them.
-    let cancel = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(&cancel, ".", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
     if let Some(reason) = cancelled() {
-        return conclude(&without_output(Ended::Cancelled(reason)), &stop);
+        return conclude(&without_output(Ended::Cancelled(reason)));
     }
     let identity = match found(&spec, identity) {
         Ok(identity) => identity,
-        Err(record) => return conclude(&record, &stop),
+        Err(record) => return conclude(&record),
     };
     let mut tree = Tree::new()?;
     crash::point("supervisor-unmarked");
@@ -131,7 +163,7 @@ fn supervise() -> io::Result<()> {
     let started = Instant::now();
     let mut child = match inherited::unspared(|| start(&mut tree, &spec, identity.as_ref())) {
         Ok(child) => child,
-        Err(record) => return conclude(&record, &stop),
+        Err(record) => return conclude(&record),
     };
     crash::point("supervisor-spawned");
     note_leader(&mut claim, &child);
@@ -142,7 +174,7 @@ fn supervise() -> io::Result<()> {
     crash::point("supervisor-ended");
     let duration = started.elapsed();
     let [(stdout, stdout_pipe), (stderr, stderr_pipe)] = output.finish();
-    conclude(&Record::of(seen, duration, stdout, stderr, tree.usage()), &stop)?;
+    conclude(&Record::of(seen, duration, stdout, stderr, tree.usage()))?;
     drop(claim); // from here on this run is over
     drain::become_one(stdout_pipe, stderr_pipe)
 }
@@ -161,14 +193,6 @@ fn readable_on(signal: i32) -> io::Result<UnixStream> {
     reader.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(signal, writer)?;
     Ok(reader)
-}
-
-/// The claim came as standard input: it moves out of the way of the command, which gets none of it.
-fn take_claim() -> io::Result<File> {
-    let claim = fcntl_dupfd_cloexec(io::stdin().as_fd(), 3)?;
-    let null = File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(File::from(claim))
 }
 
 /// Leaves the command's number and start time in the claim as well. Missing it changes nothing else.

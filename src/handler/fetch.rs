@@ -1,6 +1,6 @@
 //! Fetching: ask a queue, record what is new, tell the collector that we hold it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Handler, Progress, now, timestamp};
 use crate::action::{ActionId, Batch, Queue, RowStatus};
@@ -68,6 +68,9 @@ impl Handler<'_> {
             progress.lasting = progress.lasting.and(Exit::Data);
         }
         drop_repeated(&mut batch, queue, &progress.taken);
+        if !batch.actions.is_empty() {
+            self.expect_work();
+        }
         crash::point("fetched");
         let admitted = self.ledger.borrow_mut().receive(queue, endpoint, &batch, timestamp())?;
         crash::point("received");
@@ -82,15 +85,13 @@ impl Handler<'_> {
             changes.extend(admitted.report_first.iter().map(|key| Change::Superseded(*key, timestamp())));
             self.commit_changes(&changes)?;
         }
-        let collector = &self.collectors[index];
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
-            // Not fatal: we hold them, and a row that is sent again is recognised.
-            let told = self.persist(|| collector.acknowledge(&admitted.acknowledge)).await;
-            if let Err(err) = self.note_acknowledged(queue, &admitted.acknowledge, Acknowledged::AfterFetch, told) {
-                tracing::warn!("the collector may not know that this node has its actions: {err}");
+            let unacknowledged = progress.unacknowledged.entry(queue).or_default();
+            unacknowledged.extend(&admitted.acknowledge);
+            if admitted.new.is_empty() {
+                self.acknowledge(&mut progress.unacknowledged).await?;
             }
         }
-        crash::point("acknowledged");
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())
@@ -98,6 +99,22 @@ impl Handler<'_> {
 }
 
 impl Handler<'_> {
+    /// Tells the collectors that we hold these rows, once that is durable.
+    pub(super) async fn acknowledge(&self, rows: &mut BTreeMap<Queue, Vec<ActionId>>) -> Result<(), Error> {
+        while let Some((queue, ids)) = rows.pop_first() {
+            let Some(collector) = self.collector(queue) else { continue };
+            self.ledger.borrow_mut().sync()?;
+            crash::point("synced");
+            // Not fatal: we hold them, and a row that is sent again is recognised.
+            let told = self.persist(|| collector.acknowledge(&ids)).await;
+            if let Err(err) = self.note_acknowledged(queue, &ids, Acknowledged::AfterFetch, told) {
+                tracing::warn!("the collector may not know that this node has its actions: {err}");
+            }
+            crash::point("acknowledged");
+        }
+        Ok(())
+    }
+
     /// Notes for the story of these rows what became of an acknowledgement. The error, if there is one, with all its causes.
     pub(super) fn note_acknowledged(
         &self,

@@ -78,12 +78,13 @@ impl Handler<'_> {
             // What an earlier run left goes out beside the first command.
             outbox.open(self.finished()?);
             let mut posting = std::mem::take(&mut progress.posting);
+            let unacknowledged = std::mem::take(&mut progress.unacknowledged);
             let run = async {
                 let paused = self.run_lanes(progress, &mut work, &mut mark).await;
                 outbox.close();
                 paused
             };
-            let (paused, posted) = tokio::join!(run, self.post_from(&outbox, &mut posting));
+            let (paused, posted) = tokio::join!(run, self.post_from(&outbox, unacknowledged, &mut posting));
             progress.posting = posting;
             let recorded = self.commit_changes(&outbox.take_posted());
             let paused = paused.and_then(|paused| posted.and(recorded).map(|_| paused));
@@ -205,6 +206,7 @@ impl Handler<'_> {
         if ready.is_empty() {
             return Ok(false);
         }
+        self.expect_work();
         let not_to_start = self.commit(&mut work.pending)?;
         for (lane, record, start) in ready {
             if not_to_start.contains(&record.key) {
@@ -227,7 +229,17 @@ impl Handler<'_> {
                 }
             }
         }
+        if work.lanes.waiting() > 0 {
+            self.expect_work();
+        }
         Ok(true)
+    }
+
+    /// More will be started soon.
+    pub(super) fn expect_work(&self) {
+        if let Ok(launcher) = &self.launcher {
+            launcher.expect_work();
+        }
     }
 
     fn watch(&self, lane: Lane, record: Record, running: Running) -> Watch<'_> {

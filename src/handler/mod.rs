@@ -116,6 +116,8 @@ pub struct Progress {
     not_fetched: BTreeSet<Queue>,
     /// Actions that became a new generation since the last notification: see [`fetch`].
     taken: BTreeSet<(Queue, ActionId)>,
+    /// Rows that are to be acknowledged, beside the first command.
+    unacknowledged: BTreeMap<Queue, Vec<ActionId>>,
     /// It was said that the node is paused.
     pause_said: bool,
     /// An action has just ended well that is to end this boot: what waits is not to be torn down with the machine. If it
@@ -232,6 +234,7 @@ impl Handler<'_> {
             progress.lasting.and(progress.fetched).and(progress.posting.exit)
         };
         self.write_metrics(progress, exit);
+        self.ledger.borrow().tidy();
         exit
     }
 
@@ -253,6 +256,7 @@ impl Handler<'_> {
         }
         let exit = if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) };
         self.write_metrics(&progress, exit);
+        self.ledger.borrow().tidy();
         exit
     }
 

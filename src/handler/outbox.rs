@@ -2,13 +2,13 @@
 //! collector has accepted waits for the next commit.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::Notify;
 
 use super::Handler;
 use super::report::Posting;
-use crate::action::ActionKey;
+use crate::action::{ActionId, ActionKey, Queue};
 use crate::error::Error;
 use crate::ledger::Change;
 
@@ -71,8 +71,15 @@ impl Outbox {
 }
 
 impl Handler<'_> {
-    /// Posts what comes in, beside the commands, until the outbox is closed.
-    pub(super) async fn post_from(&self, outbox: &Outbox, posting: &mut Posting) -> Result<(), Error> {
+    /// Acknowledges what was fetched, and then posts what comes in until the outbox is closed, all beside the commands. No
+    /// result comes before the acknowledgement of its row: that would undo it.
+    pub(super) async fn post_from(
+        &self,
+        outbox: &Outbox,
+        mut unacknowledged: BTreeMap<Queue, Vec<ActionId>>,
+        posting: &mut Posting,
+    ) -> Result<(), Error> {
+        self.acknowledge(&mut unacknowledged).await?;
         while let Some(keys) = outbox.next().await {
             let posted = self.post_in(&keys, posting).await?;
             outbox.content.borrow_mut().posted.extend(posted);

@@ -176,7 +176,7 @@ impl Handler<'_> {
         Ok(posted)
     }
 
-    fn collector(&self, queue: Queue) -> Option<&Collector> {
+    pub(super) fn collector(&self, queue: Queue) -> Option<&Collector> {
         self.collectors.iter().find(|collector| collector.queue() == queue)
     }
 

@@ -1,5 +1,5 @@
 //! Recording an answer: every row is looked up, judged by the table in [`crate::action::admission`], and what is new in
-//! it is durable before the collector hears of it.
+//! it becomes durable with what is written next, in any case before the collector hears of it.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
@@ -27,8 +27,9 @@ pub struct Admitted {
 }
 
 impl Ledger {
-    /// Records an answer: everything that is new in it is durable when this returns. Rows are looked at one by one, in
-    /// their order, so a row that stands twice in one answer is one action.
+    /// Records an answer. What is new in it is durable after the next [`Ledger::sync`], or the commit of the first start,
+    /// and is not to be acknowledged before. Rows are looked at one by one, in their order, so a row that stands twice in
+    /// one answer is one action.
     ///
     /// # Errors
     /// When it cannot be written; nothing of the answer is recorded then.
@@ -39,7 +40,7 @@ impl Ledger {
         batch: &Batch,
         now: Timestamp,
     ) -> Result<Admitted, LedgerError> {
-        self.with_room(|connection| receive(connection, queue, endpoint, batch, now))
+        self.ahead_of_sync(|connection| receive(connection, queue, endpoint, batch, now))
     }
 }
 

@@ -16,6 +16,14 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
+    /// What is written in it cannot be made durable.
+    #[error("cannot sync {}", path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It is damaged and cannot be set aside.
     #[error("cannot set the damaged ledger {} aside", path.display())]
     SetAside {
@@ -84,6 +92,7 @@ impl LedgerError {
         match self {
             Self::NoRoom { .. } => true,
             Self::Sqlite { error, .. } => wants_room(error),
+            Self::Sync { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             _ => false,
         }
     }

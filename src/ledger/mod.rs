@@ -36,6 +36,7 @@ mod tests;
 pub mod totals;
 pub mod view;
 
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ use crate::action::{ActionId, ActionKey, QueuedAction, RowStatus};
 
 /// How long one waits for another process that is just writing.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The log of the ledger is copied when it is longer, in bytes: 64 pages with their headers.
+const LONG_LOG: u64 = 64 * 4120;
 
 /// What is reported in the place of an output that is no longer kept.
 const NO_OUTPUT: &str = "opensvc-actions: its output is no longer kept here";
@@ -84,6 +88,10 @@ pub struct Ledger {
     reserve: Reserve,
     /// What waits to be told with the next commit.
     notes: Vec<Note>,
+    /// Something is written that a power cut would undo: see [`Ledger::sync`].
+    is_behind: bool,
+    /// Its log has a name that a power cut would undo.
+    has_new_name: bool,
 }
 
 impl Ledger {
@@ -162,11 +170,17 @@ impl Ledger {
             .map_err(|error| self.failed(error))
     }
 
+    /// Writes what is durable when this returns, with the room of the reserve if need be.
+    fn with_room<T>(&mut self, write: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let written = self.write(write)?;
+        // Whatever the log holds is synced as one.
+        self.is_behind = false;
+        self.sync_name()?;
+        Ok(written)
+    }
+
     /// Writes; if the disk is full, with the room of the reserve.
-    fn with_room<T>(
-        &mut self,
-        mut write: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, LedgerError> {
+    fn write<T>(&mut self, mut write: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         let written = match write(&mut self.connection) {
             Err(err) if error::wants_room(&err) && self.reserve.give_up() => write(&mut self.connection),
             written => written,
@@ -177,10 +191,62 @@ impl Ledger {
     /// Writes what need not survive a power cut. It still comes after all that was written before it, and before all
     /// that is written after it.
     fn unsynced<T>(&mut self, write: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        let set = |connection: &Connection, synchronous| connection.pragma_update(None, "synchronous", synchronous);
-        let written = set(&self.connection, "NORMAL").and_then(|()| write(&mut self.connection));
-        let written = set(&self.connection, "FULL").and(written);
-        written.map_err(|error| self.failed(error))
+        self.synchronous("NORMAL")?;
+        let written = write(&mut self.connection).map_err(|error| self.failed(error));
+        self.synchronous("FULL").and(written)
+    }
+
+    /// Writes, with the room of the reserve if need be, what becomes durable with the next commit that is, or with
+    /// [`Self::sync`].
+    fn ahead_of_sync<T>(
+        &mut self,
+        write: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        self.synchronous("NORMAL")?;
+        let written = self.write(write);
+        self.is_behind = true;
+        self.synchronous("FULL").and(written)
+    }
+
+    fn synchronous(&self, how: &str) -> Result<(), LedgerError> {
+        self.connection.pragma_update(None, "synchronous", how).map_err(|error| self.failed(error))
+    }
+
+    /// Makes everything durable that is written. Costs nothing where a commit has done so meanwhile.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn sync(&mut self) -> Result<(), LedgerError> {
+        if std::mem::take(&mut self.is_behind) {
+            let path = open::log(&self.path);
+            let synced = File::open(&path).and_then(|log| log.sync_data());
+            synced.map_err(|source| LedgerError::Sync { path, source })?;
+            self.sync_name()?;
+        }
+        Ok(())
+    }
+
+    fn sync_name(&mut self) -> Result<(), LedgerError> {
+        if std::mem::take(&mut self.has_new_name) {
+            let path = self.path.parent().unwrap_or(&self.path).to_owned();
+            let synced = File::open(&path).and_then(|directory| directory.sync_all());
+            synced.map_err(|source| LedgerError::Sync { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Copies the log into the database if it has grown, once nobody waits for this process any more: who opens the ledger
+    /// next reads all of it. Whoever reads just now is not waited for; then it is copied another time.
+    pub fn tidy(&self) {
+        if fs::metadata(open::log(&self.path)).is_ok_and(|log| log.len() > LONG_LOG) {
+            let copied = self
+                .connection
+                .busy_timeout(Duration::ZERO)
+                .and_then(|()| self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+            if let Err(err) = copied {
+                tracing::debug!("{}: its log is not copied: {err}", self.path.display());
+            }
+        }
     }
 
     fn failed(&self, error: rusqlite::Error) -> LedgerError {

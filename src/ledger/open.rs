@@ -47,7 +47,7 @@ impl Ledger {
             }
             opened => opened,
         };
-        let (mut connection, found) = opened?;
+        let (mut connection, found, has_new_name) = opened?;
         if found == 0 {
             let runs = runs().map_err(|source| LedgerError::Create { path: path.clone(), source })?;
             let lost = !runs.is_empty() || has_predecessor(state);
@@ -62,7 +62,11 @@ impl Ledger {
                 );
             }
         }
-        Ok(Self { path, connection, reserve, notes: Vec::new() })
+        let mut ledger = Self { path, connection, reserve, notes: Vec::new(), is_behind: false, has_new_name };
+        if found == 0 {
+            ledger.sync_name()?;
+        }
+        Ok(ledger)
     }
 
     /// After an error: finds out whether this ledger is damaged, and if so, sets it aside, so that the next handler
@@ -88,15 +92,16 @@ impl Ledger {
     }
 }
 
-/// Opens the file, brings an older one up to date, and tells which format it had; 0: there is nothing in it yet.
-fn connect(path: &Path) -> Result<(Connection, i64), LedgerError> {
+/// Opens the file, brings an older one up to date, and tells which format it had (0: there is nothing in it yet), and
+/// whether its log has a new name.
+fn connect(path: &Path) -> Result<(Connection, i64, bool), LedgerError> {
     let failed = |error| LedgerError::Sqlite { path: path.to_owned(), error };
-    if length(path) == 0 && length(&beside(path, "-wal")) > 0 {
+    if length(path) == 0 && length(&log(path)) > 0 {
         // The log of a ledger that is gone must not be played into a new one.
         return Err(failed(unusable("it is gone, and its log is not")));
     }
     let was_used = length(path) > 0 && has_contact(path);
-    let has_log = length(&beside(path, "-wal")) > 0;
+    let (had_log, has_log) = (log(path).exists(), length(&log(path)) > 0);
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -131,7 +136,7 @@ fn connect(path: &Path) -> Result<(Connection, i64), LedgerError> {
         upgrade(&mut connection, found).map_err(failed)?;
         tracing::info!("{} is brought from format {found} to {}", path.display(), schema::VERSION);
     }
-    Ok((connection, found))
+    Ok((connection, found, !had_log))
 }
 
 /// Brings an older format up to date, all of it or nothing.
@@ -206,6 +211,11 @@ pub(super) fn has_contact(path: &Path) -> bool {
 fn has_predecessor(state: &Path) -> bool {
     let names = fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.into_iter().any(|name| name.as_encoded_bytes().starts_with(ASIDE.as_bytes()))
+}
+
+/// The log of the ledger: what is written and not copied into it yet.
+pub(super) fn log(path: &Path) -> PathBuf {
+    beside(path, "-wal")
 }
 
 fn beside(path: &Path, companion: &str) -> PathBuf {

@@ -35,12 +35,13 @@ const fn unknown(name: &'static str) -> Point {
 }
 
 /// Where a run can die that is not a recovery: points, and pairs of them.
-pub(crate) const POINTS: [Point; 36] = [
+pub(crate) const POINTS: [Point; 38] = [
     once("locked"),
     once("ledger-opened"),
     once("recovered"),
     once("fetched"),
     once("received"),
+    once("synced"),
     once("acknowledged"),
     each("claimed"),
     each("started"),
@@ -48,9 +49,10 @@ pub(crate) const POINTS: [Point; 36] = [
     each("record-read"),
     each("finished"),
     each("told"),
-    each("posted"),
+    once("posted"), // several results may go in one call
     each("reported"),
     each("forgotten"),
+    each("supervisor-waiting"),
     each("supervisor-begun"),
     each("supervisor-unmarked"),
     unknown("supervisor-marked"),

@@ -210,6 +210,9 @@ impl Reader {
                 let path = self.here(pid, args[0]);
                 self.cwd.insert(pid.to_owned(), path);
             }
+            "fchdir" => {
+                self.cwd.insert(pid.to_owned(), PathBuf::from(angled(args[0])));
+            }
             _ => {
                 let below = self.root.join("var");
                 let concerned = args.iter().any(|arg| Path::new(&angled(arg)).starts_with(&below));

@@ -17,13 +17,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::process::Child;
-
+use self::direct::Direct;
 use self::systemd::Systemd;
 use crate::action::ActionKey;
 use crate::action::limits::GroupLimits;
 use crate::config::Launcher as Wanted;
 
+pub use self::direct::Supervisor;
 pub use self::systemd::{check_unit, unit};
 
 /// The launcher that needs nobody, by its name.
@@ -101,7 +101,10 @@ pub enum NotLaunched {
 
 /// Starts supervisors.
 #[derive(Debug)]
-pub struct Launcher(Kind);
+pub struct Launcher {
+    kind: Kind,
+    direct: Direct,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -118,7 +121,7 @@ impl Launcher {
     /// When they cannot.
     pub fn choose(wanted: Wanted) -> Result<Self, NoLauncher> {
         let systemd = Systemd::default();
-        Ok(Self(match wanted {
+        let kind = match wanted {
             Wanted::Systemd => {
                 systemd.bus.look().map_err(NoLauncher::NoManager)?;
                 Kind::Systemd(systemd)
@@ -139,13 +142,27 @@ impl Launcher {
                 Some(by) => return Err(NoLauncher::ConfinedWithoutManager(by)),
                 None => Kind::Direct,
             },
-        }))
+        };
+        Ok(Self { kind, direct: Direct::default() })
+    }
+
+    /// An action will start soon: what can be made ready without knowing it is begun.
+    pub fn expect_work(&self) {
+        if matches!(self.kind, Kind::Direct) {
+            self.direct.start_ahead();
+        }
+    }
+
+    /// Whether the manager may be asked to start supervisors.
+    #[must_use]
+    pub const fn asks_manager(&self) -> bool {
+        !matches!(self.kind, Kind::Direct)
     }
 
     /// Who the supervisor of an action is to be, for people: a unit, or a child of this process (`direct`).
     #[must_use]
     pub fn supervisor_of(&self, key: ActionKey) -> String {
-        match self.0 {
+        match self.kind {
             Kind::Direct => DIRECT.to_owned(),
             Kind::Systemd(_) | Kind::Either(_) => unit(key),
         }
@@ -154,7 +171,7 @@ impl Launcher {
     /// Who starts commands, in a few words.
     #[must_use]
     pub fn in_words(&self) -> &'static str {
-        match self.0 {
+        match self.kind {
             Kind::Direct => "this program starts commands itself",
             Kind::Systemd(_) => "the service manager starts commands",
             Kind::Either(_) => "the service manager starts commands, or this program where it cannot",
@@ -170,7 +187,7 @@ impl Launcher {
         if limits == GroupLimits::default() {
             return Ok(());
         }
-        match self.0 {
+        match self.kind {
             Kind::Direct => Err(CannotLimit::Direct),
             Kind::Systemd(_) | Kind::Either(_) => systemd::cannot_hold(limits, Path::new(GROUPS))
                 .map_or(Ok(()), |what| Err(CannotLimit::NoController(what))),
@@ -181,10 +198,10 @@ impl Launcher {
     ///
     /// # Errors
     /// When it was definitely not started.
-    pub async fn launch(&self, job: Job<'_>) -> Result<Option<Child>, NotLaunched> {
+    pub async fn launch(&self, job: Job<'_>) -> Result<Option<Supervisor>, NotLaunched> {
         self.can_limit(job.limits).map_err(io::Error::other)?;
-        let (systemd, only) = match &self.0 {
-            Kind::Direct => return Ok(Some(direct::launch(job)?)),
+        let (systemd, only) = match &self.kind {
+            Kind::Direct => return Ok(Some(self.direct.launch(&job)?)),
             Kind::Systemd(systemd) => (systemd, true),
             Kind::Either(systemd) => (systemd, job.limits != GroupLimits::default()),
         };
@@ -193,7 +210,7 @@ impl Launcher {
             Err(err) if only => Err(io::Error::other(err).into()),
             Err(err) => {
                 tracing::warn!("{err}: this program starts the command itself");
-                Ok(Some(direct::launch(job)?))
+                Ok(Some(self.direct.launch(&job)?))
             }
         }
     }

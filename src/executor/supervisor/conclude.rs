@@ -20,10 +20,12 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(5);
 const OFFER_EVERY: Duration = Duration::from_secs(1);
 
 /// Finds a handler whose ledger takes the record, or makes it durable here. At shutdown each is tried once more.
-pub(super) fn conclude(record: &Record, stop: &UnixStream) -> io::Result<()> {
+pub(super) fn conclude(record: &Record, mut handler: Option<UnixStream>, stop: &UnixStream) -> io::Result<()> {
     let bytes = record.encode();
     loop {
-        if a_handler_took(&bytes) {
+        // The one that gave the order; if that is gone, another one may wait.
+        let took = handler.take().is_some_and(|handler| took(handler, &bytes).is_ok());
+        if took || a_handler_took(&bytes) {
             crash::point("supervisor-told");
             return Ok(());
         }
@@ -43,17 +45,19 @@ pub(super) fn conclude(record: &Record, stop: &UnixStream) -> io::Result<()> {
     }
 }
 
-/// Offers the record to the handler that waits for this run, and waits until its ledger holds it.
+/// Offers the record to the handler that waits for this run.
 fn a_handler_took(record: &[u8]) -> bool {
-    let offered = UnixStream::connect(run::SOCKET).and_then(|mut handler| {
-        handler.set_write_timeout(Some(RECORDED_WITHIN))?;
-        handler.set_read_timeout(Some(RECORDED_WITHIN))?;
-        handler.write_all(record)?;
-        handler.shutdown(Shutdown::Write)?;
-        crash::point("supervisor-offered");
-        handler.read_exact(&mut [0])
-    });
-    offered.is_ok()
+    UnixStream::connect(run::SOCKET).and_then(|handler| took(handler, record)).is_ok()
+}
+
+/// Hands the record over, and waits until the handler's ledger holds it.
+fn took(mut handler: UnixStream, record: &[u8]) -> io::Result<()> {
+    handler.set_write_timeout(Some(RECORDED_WITHIN))?;
+    handler.set_read_timeout(Some(RECORDED_WITHIN))?;
+    handler.write_all(record)?;
+    handler.shutdown(Shutdown::Write)?;
+    crash::point("supervisor-offered");
+    handler.read_exact(&mut [0])
 }
 
 /// Writes the record, whole or not at all, and syncs it.
