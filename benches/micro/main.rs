@@ -8,7 +8,7 @@
 //! Times are worth something on a quiet machine only. Instructions are the same each time, whatever else the machine does:
 //! they change with the code, the compiler, the C library and the kind of processor. Where they go, callgrind tells when
 //! it is asked about a single work: `CARGO_PROFILE_BENCH_STRIP=none CARGO_PROFILE_BENCH_DEBUG=1 cargo bench … --no-run`,
-//! then `valgrind --tool=callgrind target/release/deps/micro-… work NAME ROUNDS` and `callgrind_annotate`.
+//! then `valgrind --tool=callgrind target/release/deps/micro-… work PART NAME ROUNDS` and `callgrind_annotate`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that cannot go on fails, and has no users")]
 
@@ -58,15 +58,13 @@ impl fmt::Display for Work {
 }
 
 /// All works, by part.
-fn parts() -> [(&'static str, Vec<Work>); 5] {
-    [
-        ("codecs", codecs::works()),
-        ("words", words::works()),
-        ("node_conf", node_conf::works()),
-        ("admission", admission::works()),
-        ("output", output::works()),
-    ]
-}
+const PARTS: [(&str, fn() -> Vec<Work>); 5] = [
+    ("codecs", codecs::works),
+    ("words", words::works),
+    ("node_conf", node_conf::works),
+    ("admission", admission::works),
+    ("output", output::works),
+];
 
 fn time(bencher: Bencher<'_, '_>, work: &Work) {
     bencher.counter(ItemsCount::new(work.units)).counter(BytesCount::new(work.bytes)).bench(|| (work.once)());
@@ -101,9 +99,9 @@ fn main() -> ExitCode {
     // Cargo adds a `--bench` of its own.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["instructions"] => instructions::table(&|_| true),
-        ["instructions", part] => instructions::table(&|name| name == part),
-        ["work", name, rounds] => instructions::work(name, rounds.parse().unwrap()),
+        ["instructions"] => instructions::table(None),
+        ["instructions", part] => instructions::table(Some(part)),
+        ["work", part, name, rounds] => instructions::work(part, name, rounds.parse().unwrap()),
         _ => {
             divan::main();
             ExitCode::SUCCESS
