@@ -57,8 +57,11 @@ impl fmt::Display for Work {
     }
 }
 
+/// The name of a part, and its works.
+type Part = (&'static str, fn() -> Vec<Work>);
+
 /// All works, by part.
-const PARTS: [(&str, fn() -> Vec<Work>); 5] = [
+const PARTS: [Part; 5] = [
     ("codecs", codecs::works),
     ("words", words::works),
     ("node_conf", node_conf::works),

@@ -26,8 +26,8 @@ impl Answer {
     fn of(body: &str, (begin, end): (&str, &str), between: &'static str, id: (&'static str, &'static str)) -> Self {
         let first = body.find(begin).unwrap();
         // In JSON, the list has an end of its own.
-        let list = &body[..body.rfind(']').unwrap_or(body.len())];
-        let last = list.rfind(end).unwrap() + end.len();
+        let array = &body[..body.rfind(']').unwrap_or(body.len())];
+        let last = array.rfind(end).unwrap() + end.len();
         let border = format!("{end}{between}{begin}");
         let inner = &body[first + begin.len()..last - end.len()];
         let rows: Vec<_> = inner.split(&border).map(|row| format!("{begin}{row}{end}")).collect();
