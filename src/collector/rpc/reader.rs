@@ -270,14 +270,24 @@ fn content(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
 /// does not take it for a line feed, and characters that no XML document can hold become U+FFFD: a single one would make
 /// the collector refuse the whole call.
 pub(super) fn escape(text: &str, xml: &mut String) {
-    for c in text.chars() {
-        match c {
-            '&' => xml.push_str("&amp;"),
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '\r' => xml.push_str("&#13;"),
-            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => xml.push(c),
-            _ => xml.push('\u{fffd}'),
-        }
+    let mut rest = text;
+    // In one piece up to the next character that cannot stand: most of what commands print is letters.
+    while let Some((at, c, written)) = rest.char_indices().find_map(|(at, c)| Some((at, c, escaped(c)?))) {
+        xml.push_str(&rest[..at]);
+        xml.push_str(written);
+        rest = &rest[at + c.len_utf8()..];
+    }
+    xml.push_str(rest);
+}
+
+/// What stands for a character; none for itself.
+fn escaped(c: char) -> Option<&'static str> {
+    match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '\r' => Some("&#13;"),
+        '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => None,
+        _ => Some("\u{fffd}"),
     }
 }
