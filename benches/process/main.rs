@@ -1,0 +1,140 @@
+//! What a whole run costs, as a ratio to the floor.
+//!
+//!     cargo bench -p opensvc-actions-benches --bench process -- --rounds 300 --rtt 0,1,20 --json FILE
+//!
+//! The contenders take turns in random order within each round, so that whatever disturbs the machine disturbs all of
+//! them, and each round gives one ratio; shown are their median and its 95 % confidence interval. The collector answers with
+//! bytes that were made beforehand. Each run begins with a notification and is timed by a process of its own
+//! (`stopwatch.rs`), which plays systemd.
+//!
+//! | measure | from … to |
+//! | --- | --- |
+//! | first command started | before the connect of the notification … in the first command's `main` |
+//! | last result accepted | … the answer to the last report was sent |
+//! | exited | … the process was gone. On a listening socket the product stays until nobody has knocked for 250 ms |
+//! | processor time | user and system, of it and all its descendants |
+//! | peak memory | of the largest of these processes |
+//! | stored, written | bytes bound for the disk, bytes given to `write` (pipes included, `send` not) |
+//! | sent, received | bytes to and from the collector, TLS included |
+
+mod contender;
+mod delay;
+mod figures;
+mod measure;
+mod options;
+mod server;
+mod statistics;
+mod trace;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use clap::Parser as _;
+use rustix::time::{ClockId, clock_gettime};
+
+use contender::{Contender, Dialect};
+use figures::Figures;
+use measure::Bench;
+use options::Options;
+use server::Server;
+use statistics::Random;
+
+const FLOOR: &str = env!("CARGO_BIN_EXE_bench-floor");
+
+/// One table: what the contenders have to do, and over which way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) dialect: Dialect,
+    pub(crate) actions: usize,
+    /// In milliseconds.
+    pub(crate) rtt: f64,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("process: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let begun = Instant::now();
+    let contenders = contenders(options)?;
+    let seed = options.seed.unwrap_or_else(seed);
+    let server = Server::start()?;
+    let mut bench = Bench::new(options, &server, &contenders, Random::new(seed))?;
+    println!("seed {seed}; {} launcher; started with: {}", options.launcher.name(), options.start.name());
+    for contender in &contenders {
+        println!("  {:<10} {}", contender.name, contender.program.display());
+    }
+    let mut tables = Vec::new();
+    for &rtt in &options.rtt {
+        let round_trip = Duration::try_from_secs_f64(rtt / 1000.0)?;
+        let address = if round_trip.is_zero() { server.address } else { delay::start(server.address, round_trip)? };
+        for &dialect in &options.dialect {
+            for &actions in &options.actions {
+                let scenario = Scenario { dialect, actions, rtt };
+                let rounds = bench.rounds(scenario, address)?;
+                let counts = if options.no_counts { Vec::new() } else { bench.counts(scenario, address)? };
+                let figures = Figures::new(scenario, &contenders, rounds, counts);
+                println!("\n{}", figures.table(&mut bench.random));
+                tables.push(figures.json(&mut bench.random));
+            }
+        }
+    }
+    if let Some(file) = &options.json {
+        let document = serde_json::json!({
+            "seed": seed, "start": options.start.name(), "launcher": options.launcher.name(), "scenarios": tables,
+        });
+        std::fs::write(file, serde_json::to_vec_pretty(&document)?)?;
+    }
+    println!("\nafter {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The handler, others, and at the end what all are compared with.
+fn contenders(options: &Options) -> Result<Vec<Contender>, Box<dyn Error>> {
+    let absolute = |path: &Path| path.canonicalize().map_err(|err| format!("{}: {err}", path.display()));
+    let handler = match &options.handler {
+        Some(path) => absolute(path)?,
+        None => build()?,
+    };
+    let mut found = vec![Contender { name: "handler".to_owned(), program: handler, is_floor: false }];
+    for (number, path) in options.other.iter().enumerate() {
+        found.push(Contender { name: format!("other {}", number + 1), program: absolute(path)?, is_floor: false });
+    }
+    found.push(Contender { name: "floor".to_owned(), program: FLOOR.into(), is_floor: true });
+    Ok(found)
+}
+
+/// The handler as it is released, by itself: together with this package it could have other features.
+fn build() -> Result<PathBuf, Box<dyn Error>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let release = Path::new(FLOOR).parent().ok_or("where is the floor?")?;
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--release", "--package", "opensvc-actions", "--bin", "opensvc-actions"]);
+    build
+        .arg("--target-dir")
+        .arg(release.parent().ok_or("where are its files?")?)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !build.status()?.success() {
+        return Err("the handler cannot be built".into());
+    }
+    Ok(release.join("opensvc-actions"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "something that is different each time")]
+fn seed() -> u64 {
+    std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos().into()
+}
+
+/// Nanoseconds of the clock that is the same for every process.
+pub(crate) fn now() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
