@@ -73,7 +73,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let dialect = Arc::new(dialect);
     let (results, to_report) = channel();
     let mut waiting = Some((link, to_report));
-    let mut reporter = None;
+    let mut reporting = None;
     for row in &rows {
         writeln!(lines, "begun {}", row.id)?;
         ledger.write_all(lines.as_bytes())?;
@@ -88,7 +88,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         // Only now, for the first command does not have to wait for it.
         if let Some((link, to_report)) = waiting.take() {
             let (dialect, ids) = (Arc::clone(&dialect), rows.iter().map(|row| row.id).collect::<Vec<_>>());
-            reporter = Some(thread::spawn(move || report(link, &dialect, &ids, &to_report)));
+            reporting = Some(thread::spawn(move || report(link, &dialect, &ids, &to_report)));
         }
         let output = child.wait_with_output()?;
         let ret = output.status.code().or(output.status.signal().map(|signal| 128 + signal)).unwrap_or(254);
@@ -97,7 +97,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     drop(results);
     ledger.write_all(lines.as_bytes())?;
-    match reporter.map(thread::JoinHandle::join) {
+    match reporting.map(thread::JoinHandle::join) {
         Some(Err(_)) => Err("the reporter panicked".into()),
         Some(Ok(reported)) => Ok(reported?),
         None => Ok(()),

@@ -85,8 +85,8 @@ impl Dialect {
 
     pub(crate) fn acknowledge(&self, ids: &[u64]) -> Vec<u8> {
         if self.is_rpc {
-            let ids: String = ids.iter().map(|id| format!("<value><int>{id}</int></value>\n")).collect();
-            return self.call("collector_update_action_queue_received", &array(&ids));
+            let ids: Vec<String> = ids.iter().map(|id| format!("<value><int>{id}</int></value>\n")).collect();
+            return self.call("collector_update_action_queue_received", &array(&ids.concat()));
         }
         let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
         let body = format!("{{\"ids\":[{}]}}", ids.join(","));

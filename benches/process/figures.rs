@@ -12,11 +12,12 @@ use crate::trace;
 
 /// What is shown of a sample: its key, its name, its unit, the digits behind the point, and whether it is counted (the same
 /// each time, more or less: no interval).
-const MEASURES: [(&str, &str, &str, usize, bool); 16] = [
+const MEASURES: [(&str, &str, &str, usize, bool); 17] = [
     ("fetch", "first fetch arrived", "ms", 2, false),
     ("command", "first command started", "ms", 2, false),
     ("reported", "last result accepted", "ms", 2, false),
     ("exited", "exited", "ms", 2, false),
+    ("cpu_before", "processor time to first byte", "ms", 2, false),
     ("cpu", "processor time, all processes", "ms", 2, false),
     ("peak", "peak memory, largest process", "KiB", 0, false),
     ("faults", "page faults", "", 0, true),
@@ -72,11 +73,7 @@ impl<'a> Figures<'a> {
         let plural = if actions == 1 { "" } else { "s" };
         let mut text =
             format!("{}, {actions} action{plural}, RTT +{rtt} ms; {} rounds\n", dialect.name(), self.rounds.len());
-        let _ = writeln!(
-            text,
-            "{:<30} {:<10} {:>10}     {:<17}  {}",
-            "", "", "median", "quartiles", "ratio to floor [95 %]"
-        );
+        let _ = writeln!(text, "{:<41} {:>10}     {:<17}  ratio to floor [95 %]", "", "median", "quartiles");
         for (key, name, unit, digits, counted) in MEASURES {
             let mut name = name;
             for (number, contender) in self.contenders.iter().enumerate() {
@@ -85,7 +82,9 @@ impl<'a> Figures<'a> {
                     continue;
                 }
                 if key == "stored" {
-                    values.iter_mut().for_each(|value| *value /= 1024.0);
+                    for value in &mut values {
+                        *value /= 1024.0;
+                    }
                 }
                 let _ = write!(text, "{name:<30} {:<10} {:>10.digits$} {unit:<3}", contender.name, median(&values));
                 name = "";

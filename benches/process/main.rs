@@ -12,9 +12,11 @@
 //! | first command started | before the connect of the notification … in the first command's `main` |
 //! | last result accepted | … the answer to the last report was sent |
 //! | exited | … the process was gone. On a listening socket the product stays until nobody has knocked for 250 ms |
+//! | processor time to first byte | of the process, until the collector has its first byte; for an empty queue only |
 //! | processor time | user and system, of it and all its descendants |
 //! | peak memory | of the largest of these processes |
-//! | stored, written | bytes bound for the disk, bytes given to `write` (pipes included, `send` not) |
+//! | stored | bytes bound for the disk, in whole pages |
+//! | written | bytes given to `write` and its like, whatever to: files, pipes, but of connections only what is not sent by `send` |
 //! | sent, received | bytes to and from the collector, TLS included |
 
 mod contender;
@@ -70,7 +72,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut bench = Bench::new(options, &server, &contenders, Random::new(seed))?;
     println!("seed {seed}; {} launcher; started with: {}", options.launcher.name(), options.start.name());
     for contender in &contenders {
-        println!("  {:<10} {}", contender.name, contender.program.display());
+        let size = contender.program.metadata()?.len();
+        println!("  {:<10} {}, {size} bytes", contender.name, contender.program.display());
     }
     let mut tables = Vec::new();
     for &rtt in &options.rtt {

@@ -181,6 +181,7 @@ impl<'a> Bench<'a> {
             ("received", count(seen.sent)),
         ]);
         sample.extend(seen.first_fetch.map(|time| ("fetch", milliseconds(time))));
+        sample.extend(seen.cpu_before.map(|milliseconds| ("cpu_before", milliseconds)));
         sample.extend(seen.last_report.map(|time| ("reported", milliseconds(time))));
         Ok(sample)
     }
@@ -189,6 +190,9 @@ impl<'a> Bench<'a> {
     fn run(&mut self, scenario: Scenario, node: &Node, contender: &Contender) -> Result<Sample, Box<dyn Error>> {
         self.queue(scenario, &format!("stamp {}", self.path("s").display()));
         let run = self.start(node, contender, Vec::new())?;
+        if scenario.actions == 0 {
+            self.server.watch(run.id()); // only here: looking takes time
+        }
         let mut sample = self.finish(scenario, contender, run)?;
         let start = sample.remove("start").unwrap_or_default();
         if scenario.actions > 0 {

@@ -2,9 +2,10 @@
 //! collector. It counts, and says when what arrived.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -35,6 +36,8 @@ pub(crate) struct Seen {
     /// Bytes from and to the contender, TLS included.
     pub(crate) received: u64,
     pub(crate) sent: u64,
+    /// Milliseconds of processor time that the contender had used when its first byte was here, if somebody watches it.
+    pub(crate) cpu_before: Option<f64>,
     /// What was not understood.
     pub(crate) problem: Option<String>,
 }
@@ -51,6 +54,8 @@ struct Shared {
     state: Mutex<State>,
     received: AtomicU64,
     sent: AtomicU64,
+    /// The process whose child is the contender to watch; 0: none.
+    watched: AtomicU32,
 }
 
 impl Shared {
@@ -95,6 +100,12 @@ impl Server {
         *self.shared.lock() = State { rows: answer, seen: Seen::default() };
         self.shared.received.store(0, Ordering::Relaxed);
         self.shared.sent.store(0, Ordering::Relaxed);
+        self.shared.watched.store(0, Ordering::Relaxed);
+    }
+
+    /// Sees to it that [`Seen::cpu_before`] is looked at: the contender is the child of this process.
+    pub(crate) fn watch(&self, parent: u32) {
+        self.shared.watched.store(parent, Ordering::Relaxed);
     }
 
     /// What came in.
@@ -131,6 +142,11 @@ impl Write for Counted<'_> {
 fn serve(stream: TcpStream, tls: Arc<ServerConfig>, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     shared.lock().seen.connections += 1;
+    if stream.peek(&mut [0])? > 0 {
+        let parent = shared.watched.swap(0, Ordering::Relaxed);
+        let cpu = (parent > 0).then(|| cpu_of_child(parent)).flatten();
+        shared.lock().seen.cpu_before = cpu;
+    }
     let tls = ServerConnection::new(tls).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(tls, Counted(stream, shared));
     let (mut received, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
@@ -153,6 +169,15 @@ fn serve(stream: TcpStream, tls: Arc<ServerConfig>, shared: &Shared) -> io::Resu
             state.seen.last_report = Some(now());
         }
     }
+}
+
+/// Milliseconds of processor time that the only child of this process has used so far.
+fn cpu_of_child(parent: u32) -> Option<f64> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    let child = children.split_whitespace().next()?;
+    let nanoseconds: f64 =
+        fs::read_to_string(format!("/proc/{child}/schedstat")).ok()?.split(' ').next()?.parse().ok()?;
+    Some(nanoseconds / 1e6)
 }
 
 /// The lengths of head and body of a request that is here as a whole.
