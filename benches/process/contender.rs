@@ -10,8 +10,8 @@ use std::process::Command;
 use clap::ValueEnum;
 
 /// The node's name and uuid, and both as HTTP wants them.
-const NODE: &str = "n1";
-const UUID: &str = "a1111111-0000-4000-8000-000000000001";
+pub(crate) const NODE: &str = "n1";
+pub(crate) const UUID: &str = "a1111111-0000-4000-8000-000000000001";
 const BASIC: &str = "bjE6YTExMTExMTEtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAx";
 
 /// Which protocol is spoken.

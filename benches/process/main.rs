@@ -4,7 +4,7 @@
 //!
 //! The contenders take turns in random order within each round, so that whatever disturbs the machine disturbs all of
 //! them, and each round gives one ratio; shown are their median and its 95 % confidence interval. The collector answers with
-//! bytes that were made beforehand. Each run begins with a notification and is timed by a process of its own
+//! bytes that were made beforehand, unless the small one is asked for, which does not count. Each run begins with a notification and is timed by a process of its own
 //! (`stopwatch.rs`), which plays systemd.
 //!
 //! | measure | from … to |
@@ -19,9 +19,11 @@
 //! | written | bytes given to `write` and its like, whatever to: files, pipes, but of connections only what is not sent by `send` |
 //! | sent, received | bytes to and from the collector, TLS included |
 
+mod collector;
 mod contender;
 mod delay;
 mod figures;
+mod machine;
 mod measure;
 mod options;
 mod server;
@@ -36,14 +38,17 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::Parser as _;
 use rustix::time::{ClockId, clock_gettime};
 
+use collector::Collector;
 use contender::{Contender, Dialect};
 use figures::Figures;
 use measure::Bench;
-use options::Options;
-use server::Server;
+use options::{Launcher, Options};
 use statistics::Random;
 
 const FLOOR: &str = env!("CARGO_BIN_EXE_bench-floor");
+
+/// How the handler is called in tables.
+const HANDLER: &str = "handler";
 
 /// One table: what the contenders have to do, and over which way.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +72,18 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let contenders = contenders(options)?;
+    if options.launcher == Launcher::Systemd && !options.inside {
+        return inside(options, &contenders);
+    }
     let seed = options.seed.unwrap_or_else(seed);
-    let server = Server::start()?;
-    let mut bench = Bench::new(options, &server, &contenders, Random::new(seed))?;
-    println!("seed {seed}; {} launcher; started with: {}", options.launcher.name(), options.start.name());
+    let collector = Collector::start(options.collector, || build("opensvc-actions-collector"))?;
+    let mut bench = Bench::new(options, &collector, &contenders, Random::new(seed))?;
+    println!(
+        "seed {seed}; {} launcher; started with: {}; {} collector",
+        options.launcher.name(),
+        options.start.name(),
+        options.collector.name()
+    );
     for contender in &contenders {
         let size = contender.program.metadata()?.len();
         println!("  {:<10} {}, {size} bytes", contender.name, contender.program.display());
@@ -78,7 +91,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut tables = Vec::new();
     for &rtt in &options.rtt {
         let round_trip = Duration::try_from_secs_f64(rtt / 1000.0)?;
-        let address = if round_trip.is_zero() { server.address } else { delay::start(server.address, round_trip)? };
+        let address =
+            if round_trip.is_zero() { collector.address() } else { delay::start(collector.address(), round_trip)? };
         for &dialect in &options.dialect {
             for &actions in &options.actions {
                 let scenario = Scenario { dialect, actions, rtt };
@@ -92,22 +106,50 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     if let Some(file) = &options.json {
         let document = serde_json::json!({
-            "seed": seed, "start": options.start.name(), "launcher": options.launcher.name(), "scenarios": tables,
+            "seed": seed, "collector": options.collector.name(), "start": options.start.name(), "launcher": options.launcher.name(), "scenarios": tables,
         });
-        std::fs::write(file, serde_json::to_vec_pretty(&document)?)?;
+        std::fs::write(as_typed(file), serde_json::to_vec_pretty(&document)?)?;
     }
     println!("\nafter {:.0} s", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
+/// Runs all of this in a machine that has a systemd, where the target directory is seen at its place.
+fn inside(options: &Options, contenders: &[Contender]) -> Result<(), Box<dyn Error>> {
+    let seen = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("where is the target directory?")?;
+    if let Some(stranger) = contenders.iter().find(|contender| !contender.program.starts_with(seen)) {
+        return Err(format!("{} is not below {}", stranger.program.display(), seen.display()).into());
+    }
+    let mut arguments = options.arguments();
+    arguments.extend(["--inside", "--no-counts"].map(str::to_owned));
+    for contender in contenders.iter().filter(|contender| !contender.is_floor) {
+        let option = if contender.name == HANDLER { "--handler" } else { "--other" };
+        arguments.extend([option.to_owned(), contender.program.display().to_string()]);
+    }
+    // Its file, like any other, has to be where both see it.
+    let result = tempfile::Builder::new().prefix("json-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let json = result.path().join("json");
+    arguments.extend(["--json".to_owned(), json.display().to_string()]);
+    if !machine::run_inside(&arguments)? {
+        return Err("the bench in the machine failed".into());
+    }
+    if let Some(file) = &options.json {
+        std::fs::copy(json, as_typed(file))?;
+    }
+    Ok(())
+}
+
 /// The handler, others, and at the end what all are compared with.
 fn contenders(options: &Options) -> Result<Vec<Contender>, Box<dyn Error>> {
-    let absolute = |path: &Path| path.canonicalize().map_err(|err| format!("{}: {err}", path.display()));
+    let absolute = |path: &Path| {
+        let path = as_typed(path);
+        path.canonicalize().map_err(|err| format!("{}: {err}", path.display()))
+    };
     let handler = match &options.handler {
         Some(path) => absolute(path)?,
-        None => build()?,
+        None => build("opensvc-actions")?,
     };
-    let mut found = vec![Contender { name: "handler".to_owned(), program: handler, is_floor: false }];
+    let mut found = vec![Contender { name: HANDLER.to_owned(), program: handler, is_floor: false }];
     for (number, path) in options.other.iter().enumerate() {
         found.push(Contender { name: format!("other {}", number + 1), program: absolute(path)?, is_floor: false });
     }
@@ -115,20 +157,22 @@ fn contenders(options: &Options) -> Result<Vec<Contender>, Box<dyn Error>> {
     Ok(found)
 }
 
-/// The handler as it is released, by itself: together with this package it could have other features.
-fn build() -> Result<PathBuf, Box<dyn Error>> {
+/// A path as whoever typed it meant it: cargo runs benches in the directory of their package.
+fn as_typed(path: &Path) -> PathBuf {
+    std::env::var_os("PWD").map_or_else(|| path.to_owned(), |typed_in| PathBuf::from(typed_in).join(path))
+}
+
+/// An executable as it is released, by itself: together with this package it could have other features.
+fn build(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let release = Path::new(FLOOR).parent().ok_or("where is the floor?")?;
+    let target = Path::new(FLOOR).ancestors().nth(2).ok_or("where is the floor?")?;
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--release", "--package", "opensvc-actions", "--bin", "opensvc-actions"]);
-    build
-        .arg("--target-dir")
-        .arg(release.parent().ok_or("where are its files?")?)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--quiet", "--release", "--package", name, "--bin", name]);
+    build.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     if !build.status()?.success() {
-        return Err("the handler cannot be built".into());
+        return Err(format!("{name} cannot be built").into());
     }
-    Ok(release.join("opensvc-actions"))
+    Ok(target.join("release").join(name))
 }
 
 #[expect(clippy::disallowed_methods, reason = "something that is different each time")]

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::Scenario;
+use crate::collector::Collector;
 use crate::contender::{Contender, Node};
 use crate::options::Options;
-use crate::server::Server;
 use crate::statistics::Random;
 use crate::trace::{self, Counts};
 
@@ -56,7 +56,7 @@ struct Took {
 /// Everything that is needed for a run.
 pub(crate) struct Bench<'a> {
     options: &'a Options,
-    server: &'a Server,
+    collector: &'a Collector,
     contenders: &'a [Contender],
     pub(crate) random: Random,
     work: TempDir,
@@ -70,7 +70,7 @@ pub(crate) struct Bench<'a> {
 impl<'a> Bench<'a> {
     pub(crate) fn new(
         options: &'a Options,
-        server: &'a Server,
+        collector: &'a Collector,
         contenders: &'a [Contender],
         random: Random,
     ) -> Result<Self, Box<dyn Error>> {
@@ -80,7 +80,7 @@ impl<'a> Bench<'a> {
         let short = tempfile::Builder::new().prefix("oa-").tempdir()?;
         let stamps = UnixDatagram::bind(short.path().join("s"))?;
         stamps.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { options, server, contenders, random, work, short, stamps, next_id: 1, nodes: 0 })
+        Ok(Self { options, collector, contenders, random, work, short, stamps, next_id: 1, nodes: 0 })
     }
 
     /// All rounds of a scenario; in each a sample for each contender, in their order.
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
         for (node, contender) in nodes.iter().zip(self.contenders) {
             self.run(scenario, node, contender)?; // as for the others, the first one does not count
             let file = self.work.path().join("calls");
-            self.queue(scenario, "noop");
+            self.queue(scenario, "noop")?;
             let took = self.start(node, contender, trace::strace(&file))?;
             self.finish(scenario, contender, took)?;
             let parent = if scenario.actions == 1 { Some(self.parent(scenario, node, contender)?) } else { None };
@@ -124,18 +124,18 @@ impl<'a> Bench<'a> {
             self.nodes += 1;
             let root = self.work.path().join(self.nodes.to_string());
             let execution = (Path::new(COMMAND), self.options.launcher.name());
-            nodes.push(Node::new(root, scenario.dialect, (to, &self.server.ca), execution)?);
+            nodes.push(Node::new(root, scenario.dialect, (to, self.collector.ca()), execution)?);
         }
         Ok(nodes)
     }
 
     /// Queues rows that nobody has seen: the first with this command, all others with one that does nothing.
-    fn queue(&mut self, scenario: Scenario, first: &str) {
+    fn queue(&mut self, scenario: Scenario, first: &str) -> Result<(), Box<dyn Error>> {
         let ids = self.next_id..self.next_id + scenario.actions as u64;
         self.next_id = ids.end;
         let command = |number: usize| if number == 0 { first } else { "noop" };
         let rows: Vec<_> = ids.enumerate().map(|(number, id)| (id, command(number).to_owned())).collect();
-        self.server.expect(scenario.dialect, &rows);
+        self.collector.expect(scenario.dialect, &rows)
     }
 
     fn start(&self, node: &Node, contender: &Contender, in_front: Vec<String>) -> Result<Child, Box<dyn Error>> {
@@ -154,12 +154,12 @@ impl<'a> Bench<'a> {
             return Err(failed("it failed").into());
         }
         let took: Took = serde_json::from_slice(&output.stdout)?;
-        let seen = self.server.seen();
-        if let Some(problem) = seen.problem {
+        let seen = self.collector.seen().map_err(|err| failed(&err.to_string()))?;
+        if let Some(problem) = seen.as_ref().and_then(|seen| seen.problem.as_ref()) {
             return Err(failed(&format!("the collector did not understand {problem}")).into());
         }
-        if seen.results != scenario.actions {
-            return Err(failed(&format!("{} of {} results were reported", seen.results, scenario.actions)).into());
+        if let Some(results) = seen.as_ref().map(|seen| seen.results).filter(|results| *results != scenario.actions) {
+            return Err(failed(&format!("{results} of {} results were reported", scenario.actions)).into());
         }
         let milliseconds = |until: i64| number(until - took.start) / 1e6;
         let mut sample = Sample::from([
@@ -172,26 +172,28 @@ impl<'a> Bench<'a> {
             ("switches", number(took.switches)),
             ("stored", number(took.stored)),
             ("written", number(took.written)),
+        ]);
+        let Some(seen) = seen else { return Ok(sample) };
+        sample.extend([
             ("connections", count(seen.connections)),
-            ("requests", count(seen.fetches + seen.acknowledgements + seen.reports)),
             ("fetches", count(seen.fetches)),
             ("acknowledgements", count(seen.acknowledgements)),
             ("reports", count(seen.reports)),
             ("sent", count(seen.received)),
             ("received", count(seen.sent)),
         ]);
-        sample.extend(seen.first_fetch.map(|time| ("fetch", milliseconds(time))));
+        let times = [("fetch", seen.first_fetch), ("reported", seen.last_report)];
+        sample.extend(times.into_iter().filter_map(|(key, time)| Some((key, milliseconds(time?)))));
         sample.extend(seen.cpu_before.map(|milliseconds| ("cpu_before", milliseconds)));
-        sample.extend(seen.last_report.map(|time| ("reported", milliseconds(time))));
         Ok(sample)
     }
 
     /// One run, timed.
     fn run(&mut self, scenario: Scenario, node: &Node, contender: &Contender) -> Result<Sample, Box<dyn Error>> {
-        self.queue(scenario, &format!("stamp {}", self.path("s").display()));
+        self.queue(scenario, &format!("stamp {}", self.path("s").display()))?;
         let run = self.start(node, contender, Vec::new())?;
         if scenario.actions == 0 {
-            self.server.watch(run.id()); // only here: looking takes time
+            self.collector.watch(run.id()); // only here: looking takes time
         }
         let mut sample = self.finish(scenario, contender, run)?;
         let start = sample.remove("start").unwrap_or_default();
@@ -207,7 +209,7 @@ impl<'a> Bench<'a> {
         if !fifo.exists() {
             mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
         }
-        self.queue(scenario, &format!("block {} {}", self.path("s").display(), fifo.display()));
+        self.queue(scenario, &format!("block {} {}", self.path("s").display(), fifo.display()))?;
         let run = self.start(node, contender, Vec::new())?;
         let pid = self.told()?;
         let mut text = String::new();

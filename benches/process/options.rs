@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::collector::Kind;
 use crate::contender::Dialect;
 
 /// Measures whole runs of the handler beside the floor, which does the least that does the work, and beside any other
@@ -25,6 +26,9 @@ pub(crate) struct Options {
     /// How the collector is spoken to
     #[arg(long, value_delimiter = ',', default_value = "oc3,rpc")]
     pub(crate) dialect: Vec<Dialect>,
+    /// Who answers
+    #[arg(long, default_value = "fixed")]
+    pub(crate) collector: Kind,
     /// What passes the notification on
     #[arg(long, default_value = "listening")]
     pub(crate) start: Start,
@@ -48,6 +52,9 @@ pub(crate) struct Options {
     /// Where to write everything that was measured, as JSON
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
+    /// It runs in that machine
+    #[arg(long, hide = true)]
+    pub(crate) inside: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
@@ -79,20 +86,45 @@ impl Start {
 pub(crate) enum Launcher {
     /// The handler starts them
     Direct,
+    /// The service manager does, each in a unit of its own: in a machine that is booted for it (root, systemd-container, the tree of
+    /// `tests/system`). Those units are no descendants of the handler: neither are they part of its processor time, nor can strace count
+    Systemd,
 }
 
 impl Launcher {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::Systemd => "systemd",
         }
     }
 }
 
 impl Options {
+    /// The same again for a run elsewhere, but for the contenders and for what goes where.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let dialects: Vec<&str> = self.dialect.iter().map(|dialect| dialect.name()).collect();
+        let mut arguments = vec![
+            format!("--rounds={}", self.rounds),
+            format!("--actions={}", joined(&self.actions)),
+            format!("--rtt={}", joined(&self.rtt)),
+            format!("--dialect={}", dialects.join(",")),
+            format!("--start={}", self.start.name()),
+            format!("--collector={}", self.collector.name()),
+            format!("--launcher={}", self.launcher.name()),
+        ];
+        arguments.extend(self.warm_up.map(|rounds| format!("--warm-up={rounds}")));
+        arguments.extend(self.seed.map(|seed| format!("--seed={seed}")));
+        arguments
+    }
+
     /// How many rounds do not count, and how many do.
     pub(crate) fn rounds(&self, actions: usize) -> (usize, usize) {
         let rounds = if actions > 100 { (self.rounds / 10).max(self.rounds.min(5)) } else { self.rounds }.max(1);
         (self.warm_up.unwrap_or((rounds / 15).max(1)), rounds)
     }
+}
+
+fn joined(numbers: &[impl ToString]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
