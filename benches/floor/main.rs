@@ -1,7 +1,9 @@
 //! The floor: the least that does the work of `opensvc-actions`, for `process` to compare with.
 //!
-//!     bench-floor ADDRESS CA oc3 NODE CREDENTIALS STATE COMMAND
-//!     bench-floor ADDRESS CA rpc NODE UUID STATE COMMAND
+//! ```text
+//! bench-floor ADDRESS CA oc3 NODE CREDENTIALS STATE COMMAND
+//! bench-floor ADDRESS CA rpc NODE UUID STATE COMMAND
+//! ```
 //!
 //! Started by a notification, with the socket as systemd passes it, it takes what is queued at the collector, runs each
 //! action and reports each result. Every effect on the system that the job needs is there, in the order that the promises

@@ -70,9 +70,10 @@ impl<'a> Figures<'a> {
     /// At most 100 columns.
     pub(crate) fn table(&self, random: &mut Random) -> String {
         let Scenario { dialect, actions, rtt } = self.scenario;
-        let plural = if actions == 1 { "" } else { "s" };
+        let plural = |number: usize| if number == 1 { "" } else { "s" };
+        let (rounds, s) = (self.rounds.len(), plural(actions));
         let mut text =
-            format!("{}, {actions} action{plural}, RTT +{rtt} ms; {} rounds\n", dialect.name(), self.rounds.len());
+            format!("{}, {actions} action{s}, RTT +{rtt} ms; {rounds} round{}\n", dialect.name(), plural(rounds));
         let _ = writeln!(text, "{:<41} {:>10}     {:<17}  ratio to floor [95 %]", "", "median", "quartiles");
         for (key, name, unit, digits, counted) in MEASURES {
             let mut name = name;

@@ -1,6 +1,8 @@
 //! What a whole run costs, as a ratio to the floor.
 //!
-//!     cargo bench -p opensvc-actions-benches --bench process -- --rounds 300 --rtt 0,1,20 --json FILE
+//! ```text
+//! cargo bench -p opensvc-actions-benches --bench process -- --rounds 300 --rtt 0,1,20 --json FILE
+//! ```
 //!
 //! The contenders take turns in random order within each round, so that whatever disturbs the machine disturbs all of
 //! them, and each round gives one ratio; shown are their median and its 95 % confidence interval. The collector answers with

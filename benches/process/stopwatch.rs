@@ -1,6 +1,8 @@
 //! Plays systemd and the notifier for one run of one contender, and says what it took, as one line of JSON.
 //!
-//!     bench-stopwatch listening|connected|timer PROGRAM ARGUMENT…
+//! ```text
+//! bench-stopwatch listening|connected|timer PROGRAM ARGUMENT…
+//! ```
 //!
 //! It is a process of its own because the kernel adds up for it, and for nothing else, what its descendants have used, and
 //! because a process's peak of memory begins with that of whoever started it: this one is small.
