@@ -4,7 +4,7 @@ use opensvc_actions::action::Queue;
 
 use crate::Failure;
 use crate::fit::{flatness, growth};
-use crate::measure::{Cost, cost, median_cost};
+use crate::measure::{Cost, cost, median_cost, syscalls};
 use crate::plot::{self, Curve, Panel};
 use crate::programs::Programs;
 use crate::site::{Node, Site};
@@ -31,6 +31,8 @@ struct Point {
     requests: f64,
     /// What the next run costs, which finds nothing.
     idle: Cost,
+    /// And how many system calls it makes.
+    idle_calls: f64,
 }
 
 /// Measures both dialects, fits, draws.
@@ -41,7 +43,7 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
         let mut points = Vec::new();
         println!("\n{queue}: one run, so many queued actions; figures of the last column: the idle run after it");
         println!(
-            "{:>8} {:>10} {:>10} {:>8} {:>11} {:>11} {:>8}  idle: wall, CPU, KiB read",
+            "{:>8} {:>10} {:>10} {:>8} {:>11} {:>11} {:>8}  idle: wall, CPU, KiB read, calls",
             "actions", "wall ms", "CPU ms", "RSS MiB", "written", "stored", "requests"
         );
         for actions in SIZES.into_iter().filter(|size| *size <= most) {
@@ -49,12 +51,13 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
             let point = measure(programs, &site, queue, actions, rounds)?;
             let Cost { wall_ms, cpu_ms, peak_kib, written, stored, .. } = &point.cost;
             println!(
-                "{actions:>8} {wall_ms:>10.1} {cpu_ms:>10.1} {:>8.2} {written:>11.0} {stored:>11.0} {:>8.0}  {:.1}, {:.1}, {:.0}",
+                "{actions:>8} {wall_ms:>10.1} {cpu_ms:>10.1} {:>8.2} {written:>11.0} {stored:>11.0} {:>8.0}  {:.1}, {:.1}, {:.0}, {:.0}",
                 peak_kib / 1024.0,
                 point.requests,
                 point.idle.wall_ms,
                 point.idle.cpu_ms,
-                point.idle.read / 1024.0
+                point.idle.read / 1024.0,
+                point.idle_calls
             );
             points.push(point);
         }
@@ -62,8 +65,12 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
             let points: Vec<_> = points.iter().map(|point| (f64::from(point.actions), figure(point))).collect();
             println!("{queue}: {title}: {}", growth(&points));
         }
-        let after: Vec<_> = points.iter().map(|point| (f64::from(point.actions), point.idle.cpu_ms)).collect();
-        println!("{queue}: processor time of the idle run after it: {}", flatness(&after));
+        let after: [Figure; 2] =
+            [("processor time", |point| point.idle.cpu_ms), ("system calls", |point| point.idle_calls)];
+        for (title, figure) in after {
+            let points: Vec<_> = points.iter().map(|point| (f64::from(point.actions), figure(point))).collect();
+            println!("{queue}: {title} of the idle run after it: {}", flatness(&points));
+        }
         curves.push((queue, points));
     }
     let panel = |(title, figure): &Figure| Panel {
@@ -84,6 +91,7 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
 /// Each round has a node of its own: it remembers nothing.
 fn measure(programs: &Programs, site: &Site<'_>, queue: Queue, actions: u32, rounds: usize) -> Result<Point, Failure> {
     let (mut costs, mut idles, mut requests) = (Vec::new(), Vec::new(), 0);
+    let mut idle_calls = 0.0;
     for round in 0..rounds {
         let node: Node = site.node(&mut site.store()?, &format!("n{actions}-{round}"), queue)?;
         let look = || cost(&programs.handler, &node.arguments(&["dequeue"]), &[0]);
@@ -94,6 +102,7 @@ fn measure(programs: &Programs, site: &Site<'_>, queue: Queue, actions: u32, rou
         requests = site.requests()? - before;
         site.all_came_back(&node, usize::try_from(actions)?)?;
         idles.push(look()?);
+        idle_calls = syscalls(&programs.handler, &node.arguments(&["dequeue"]), &node.root.join("strace"), &[0])?;
     }
-    Ok(Point { actions, cost: median_cost(&costs), requests: requests as f64, idle: median_cost(&idles) })
+    Ok(Point { actions, cost: median_cost(&costs), requests: requests as f64, idle: median_cost(&idles), idle_calls })
 }

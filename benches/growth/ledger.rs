@@ -10,7 +10,7 @@ use opensvc_actions::ledger::story::{Acknowledged, Note};
 use opensvc_actions::ledger::{Change, Ledger};
 
 use crate::Failure;
-use crate::fit::{flatness, line};
+use crate::fit::{flatness, growth};
 use crate::measure::{Cost, cost, median_cost, syscalls};
 use crate::plot::{self, Curve, Panel};
 use crate::programs::Programs;
@@ -25,13 +25,32 @@ const CHUNK: u32 = 1000;
 /// They are spread over this, up to now: nothing is old enough to be forgotten.
 const SPAN: Duration = Duration::from_secs(29 * 24 * 3600);
 
-/// What is asked, and how it is called. `doctor` has something to say about a node without units.
-const QUESTIONS: [(&str, &[&str], u32, &[i32]); 5] = [
-    ("idle run", &["dequeue"], 0, &[0]),
-    ("10 actions", &["dequeue"], 10, &[0]),
-    ("status", &["status"], 0, &[0]),
-    ("history", &["history"], 0, &[0]),
-    ("doctor", &["doctor"], 0, &[0, 1, 69, 75, 77, 78]),
+/// What is asked.
+struct Question {
+    name: &'static str,
+    words: &'static [&'static str],
+    /// So many are queued before.
+    actions: u32,
+    /// With what it may end. `doctor` has something to say about a node without units.
+    accepted: &'static [i32],
+    /// What is to be told of the curve.
+    shape: fn(&[(f64, f64)]) -> String,
+}
+
+const QUESTIONS: [Question; 5] = [
+    Question { name: "idle run", words: &["dequeue"], actions: 0, accepted: &[0], shape: flatness },
+    Question { name: "10 actions", words: &["dequeue"], actions: 10, accepted: &[0], shape: flatness },
+    Question { name: "status", words: &["status"], actions: 0, accepted: &[0], shape: flatness },
+    // One that remembers nothing has less to show.
+    Question {
+        name: "history",
+        words: &["history"],
+        actions: 0,
+        accepted: &[0],
+        shape: |points| flatness(points.get(1..).unwrap_or_default()),
+    },
+    // It reads the whole ledger: that is what it is for.
+    Question { name: "doctor", words: &["doctor"], actions: 0, accepted: &[0, 1, 69, 75, 77, 78], shape: growth },
 ];
 
 /// A figure of a run.
@@ -63,7 +82,7 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
         nodes.push((rows, node));
     }
     let mut curves: Vec<(&str, Vec<Point>)> = Vec::new();
-    for (name, words, actions, accepted) in QUESTIONS {
+    for Question { name, words, actions, accepted, shape } in QUESTIONS {
         // Round by round through all sizes: what disturbs one disturbs all.
         let mut costs = vec![Vec::new(); nodes.len()];
         for _ in 0..rounds {
@@ -88,8 +107,7 @@ pub(crate) fn run(programs: &Programs, most: u32, rounds: usize) -> Result<(), F
         }
         for (title, figure) in &FIGURES {
             let points: Vec<_> = points.iter().map(|point| (f64::from(point.rows), figure(point))).collect();
-            let each = line(&points).each * 1000.0;
-            println!("{name}: {title}: {}, {each:.4} per 1,000 rows", flatness(&points));
+            println!("{name}: {title}: {}", shape(&points));
         }
         curves.push((name, points));
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p opensvc-actions-benches --bench growth -- [actions] [ledger] [herd]
-//!     [--most N] [--rounds N] [--nodes N] [--smoke]
+//!     [--most N] [--rounds N] [--nodes N] [--smoke] [--programs DIR]
 //! ```
 //!
 //! | part | question |
@@ -14,7 +14,7 @@
 //! Without a name all three. `--most` bounds the first two, `--nodes` the third; `--smoke` is a few seconds of each. The
 //! curves are fitted, called linear or flat with their figures, and drawn into `target/growth-*.svg`.
 //!
-//! The executables are those beside this one; they are built first. All is real: processes, TLS, disk. Only the
+//! The executables are those beside this one, and built first; or those in `--programs`, whatever version they are. All is real: processes, TLS, disk. Only the
 //! collector's own queue lies in memory, where there is a `/dev/shm`, so that its syncs are not measured.
 
 #![allow(clippy::cast_precision_loss, reason = "what is measured is far below 2^52")]
@@ -28,6 +28,7 @@ mod plot;
 mod programs;
 mod site;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Whatever stops a bench.
@@ -42,6 +43,8 @@ struct Extent {
     most: Option<u32>,
     rounds: Option<usize>,
     nodes: usize,
+    /// Where the executables are; none: to be built.
+    programs: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -61,22 +64,25 @@ fn main() -> ExitCode {
 }
 
 fn extent(words: impl Iterator<Item = String>) -> Result<Extent, Failure> {
-    let mut extent = Extent { actions: false, ledger: false, herd: false, most: None, rounds: None, nodes: 2000 };
+    let mut extent =
+        Extent { actions: false, ledger: false, herd: false, most: None, rounds: None, nodes: 2000, programs: None };
     let mut words = words.filter(|word| word != "--bench"); // cargo's own
     while let Some(word) = words.next() {
-        let mut number = || words.next().ok_or_else(|| format!("{word} wants a number"));
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         match word.as_str() {
             "actions" => extent.actions = true,
             "ledger" => extent.ledger = true,
             "herd" => extent.herd = true,
-            "--most" => extent.most = Some(number()?.parse()?),
-            "--rounds" => extent.rounds = Some(number()?.parse()?),
-            "--nodes" => extent.nodes = number()?.parse()?,
+            "--most" => extent.most = Some(value()?.parse()?),
+            "--rounds" => extent.rounds = Some(value()?.parse()?),
+            "--nodes" => extent.nodes = value()?.parse()?,
+            "--programs" => extent.programs = Some(value()?.into()),
             "--smoke" => (extent.most, extent.rounds, extent.nodes) = (Some(100), Some(1), 40),
             _ => {
-                return Err(
-                    format!("what is {word:?}? actions, ledger, herd, --most, --rounds, --nodes, --smoke").into()
-                );
+                return Err(format!(
+                    "what is {word:?}? actions, ledger, herd, --most, --rounds, --nodes, --smoke, --programs"
+                )
+                .into());
             }
         }
     }
@@ -87,7 +93,10 @@ fn extent(words: impl Iterator<Item = String>) -> Result<Extent, Failure> {
 }
 
 fn run(extent: &Extent) -> Result<(), Failure> {
-    let programs = programs::Programs::build()?;
+    let programs = match &extent.programs {
+        Some(directory) => programs::Programs::given(directory)?,
+        None => programs::Programs::build()?,
+    };
     if extent.actions {
         actions::run(&programs, extent.most.unwrap_or(u32::MAX), extent.rounds.unwrap_or(5))?;
     }

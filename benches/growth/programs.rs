@@ -14,11 +14,20 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
+    /// Those in a directory.
+    pub(crate) fn given(directory: &Path) -> Result<Self, Failure> {
+        let (_, target) = places()?;
+        let directory = directory.canonicalize()?;
+        Ok(Self {
+            handler: directory.join("opensvc-actions"),
+            collector: directory.join("opensvc-actions-collector"),
+            target,
+        })
+    }
+
     /// Builds them: cargo does not build the executables of another package for a bench.
     pub(crate) fn build() -> Result<Self, Failure> {
-        let own = std::env::current_exe()?;
-        let profile = own.parent().and_then(Path::parent).ok_or("this executable is in no directory of cargo's")?;
-        let target = profile.parent().ok_or("the root is no directory of cargo's")?.to_owned();
+        let (profile, target) = places()?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args([
             "build",
@@ -46,4 +55,12 @@ impl Programs {
             target,
         })
     }
+}
+
+/// Cargo's directory of the profile that this executable was built in, and the one above.
+fn places() -> Result<(PathBuf, PathBuf), Failure> {
+    let own = std::env::current_exe()?;
+    let profile = own.parent().and_then(Path::parent).ok_or("this executable is in no directory of cargo's")?;
+    let target = profile.parent().ok_or("the root is no directory of cargo's")?;
+    Ok((profile.to_owned(), target.to_owned()))
 }

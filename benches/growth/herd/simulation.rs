@@ -102,6 +102,7 @@ fn load(nodes: usize, timer: Timer, jitter: bool, case: Case, seed: u64) -> Load
     let (from, down, boot) = match case {
         Case::Steady => (600.0, 0.0..0.0, None),
         Case::Boot(at) => (at, 0.0..0.0, Some(at)),
+        // Of the hour, only its last minutes matter: nobody waits longer than for the next one.
         Case::Back(at) => (at, at - DOWN..at, None),
     };
     let first_minute = ((boot.unwrap_or(from - f64::from(LOOK_BACK))) / PERIOD).ceil() - 1.0;
