@@ -65,13 +65,15 @@ pub(crate) fn helper(mut words: impl Iterator<Item = String>) -> Result<(), Fail
     let status = child.wait()?.code().ok_or("it was killed")?;
     let bytes = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or("0");
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let own = getrusage(UsageWho::RUSAGE_SELF)?;
+    // Not that of getrusage(2), in which is what started this process.
+    let memory = std::fs::read_to_string("/proc/self/status")?;
+    let own = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
     println!(
         "{} {} {} {} {} {} {} {status}",
         wall.as_micros(),
         micros(&usage),
         usage.max_rss(),
-        own.max_rss(),
+        own.ok_or("the kernel does not tell how much memory this has")?,
         bytes("rchar"),
         bytes("wchar"),
         bytes("write_bytes"),
