@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -22,9 +23,8 @@ const FILE: &str = "ledger.sqlite";
 pub(super) const ASIDE: &str = "ledger-damaged-";
 /// The endings of SQLite's files: its own, its log, the log's index.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
-/// At so many pages the log is copied into the database, which takes two syncs. Whoever opens the ledger reads all of the
-/// log, one call a page, and that is every idle run: with SQLite's own thousand it was most of what such a run did.
-const LOG_PAGES: u32 = 250;
+/// A log of more bytes is long.
+const LONG_LOG: u64 = 1 << 20;
 
 impl Ledger {
     /// Opens the ledger in the state directory. One that is not there is made, and one that is damaged is set aside and
@@ -66,6 +66,24 @@ impl Ledger {
             }
         }
         Ok(Self { path, connection, reserve, notes: Vec::new() })
+    }
+
+    /// Copies a long log into the database and empties it, which takes two syncs: to be done where nothing waits for it.
+    /// Whoever opens the ledger reads all of its log, one call a page, and that is every run that finds nothing. While
+    /// somebody else reads in it, it stays as it is.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn shorten_log(&mut self) -> Result<(), LedgerError> {
+        if length(&beside(&self.path, "-wal")) <= LONG_LOG {
+            return Ok(());
+        }
+        let shorten = |connection: &Connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(PATIENCE).and(done)
+        };
+        shorten(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// After an error: finds out whether this ledger is damaged, and if so, sets it aside, so that the next handler
@@ -130,7 +148,6 @@ fn connect(path: &Path) -> Result<(Connection, i64), LedgerError> {
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
     if (1..schema::VERSION).contains(&found) {
         upgrade(&mut connection, found).map_err(failed)?;
         tracing::info!("{} is brought from format {found} to {}", path.display(), schema::VERSION);
