@@ -69,11 +69,11 @@ use crate::wake::lock::{RunLock, WakeFiles};
 use crate::wake::stop::Stop;
 
 /// How often an exchange is repeated within one run before it is left to the next trigger.
-const TRIES: u32 = 3;
+pub const TRIES: u32 = 3;
 /// The bound of the first delay between two tries.
-const FIRST_DELAY: Duration = Duration::from_millis(500);
+pub const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// The bound of every delay between two tries.
-const LONGEST_DELAY: Duration = Duration::from_secs(4);
+pub const LONGEST_DELAY: Duration = Duration::from_secs(4);
 
 /// The one handler that works on this node.
 pub struct Handler<'a> {
@@ -234,7 +234,6 @@ impl Handler<'_> {
             progress.lasting.and(progress.fetched).and(progress.posting.exit)
         };
         self.write_metrics(progress, exit);
-        self.ledger.borrow().tidy();
         exit
     }
 
@@ -256,7 +255,6 @@ impl Handler<'_> {
         }
         let exit = if self.stop.is_asked() { Exit::Ok } else { progress.lasting.and(progress.posting.exit) };
         self.write_metrics(&progress, exit);
-        self.ledger.borrow().tidy();
         exit
     }
 

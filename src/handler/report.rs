@@ -128,7 +128,8 @@ impl Handler<'_> {
             );
             self.forget_run(key);
         }
-        self.ledger.borrow_mut().prune(retention, Bounds::default(), timestamp())
+        self.ledger.borrow_mut().prune(retention, Bounds::default(), timestamp())?;
+        self.ledger.borrow_mut().shorten_log()
     }
 
     /// Every result that no collector has accepted yet, in the order of their actions.

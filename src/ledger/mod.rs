@@ -36,7 +36,7 @@ mod tests;
 pub mod totals;
 pub mod view;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,9 +54,6 @@ use crate::action::{ActionId, ActionKey, QueuedAction, RowStatus};
 
 /// How long one waits for another process that is just writing.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The log of the ledger is copied when it is longer, in bytes: 64 pages with their headers.
-const LONG_LOG: u64 = 64 * 4120;
 
 /// What is reported in the place of an output that is no longer kept.
 const NO_OUTPUT: &str = "opensvc-actions: its output is no longer kept here";
@@ -233,20 +230,6 @@ impl Ledger {
             synced.map_err(|source| LedgerError::Sync { path, source })?;
         }
         Ok(())
-    }
-
-    /// Copies the log into the database if it has grown, once nobody waits for this process any more: who opens the ledger
-    /// next reads all of it. Whoever reads just now is not waited for; then it is copied another time.
-    pub fn tidy(&self) {
-        if fs::metadata(open::log(&self.path)).is_ok_and(|log| log.len() > LONG_LOG) {
-            let copied = self
-                .connection
-                .busy_timeout(Duration::ZERO)
-                .and_then(|()| self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
-            if let Err(err) = copied {
-                tracing::debug!("{}: its log is not copied: {err}", self.path.display());
-            }
-        }
     }
 
     fn failed(&self, error: rusqlite::Error) -> LedgerError {

@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -22,6 +23,8 @@ const FILE: &str = "ledger.sqlite";
 pub(super) const ASIDE: &str = "ledger-damaged-";
 /// The endings of SQLite's files: its own, its log, the log's index.
 const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+/// A log of more bytes is long.
+const LONG_LOG: u64 = 256 << 10;
 
 impl Ledger {
     /// Opens the ledger in the state directory. One that is not there is made, and one that is damaged is set aside and
@@ -67,6 +70,24 @@ impl Ledger {
             ledger.sync_name()?;
         }
         Ok(ledger)
+    }
+
+    /// Copies a long log into the database and empties it, which takes two syncs: to be done where nothing waits for it.
+    /// Whoever opens the ledger reads all of its log, one call a page, and that is every run that finds nothing. While
+    /// somebody else reads in it, it stays as it is.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn shorten_log(&mut self) -> Result<(), LedgerError> {
+        if length(&log(&self.path)) <= LONG_LOG {
+            return Ok(());
+        }
+        let shorten = |connection: &Connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let done = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            connection.busy_timeout(PATIENCE).and(done)
+        };
+        shorten(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// After an error: finds out whether this ledger is damaged, and if so, sets it aside, so that the next handler

@@ -1,4 +1,5 @@
 mod damage;
+mod log;
 mod model;
 mod rows;
 mod story;
