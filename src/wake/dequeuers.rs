@@ -12,8 +12,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,11 +20,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
+use super::listeners::listening;
 use crate::action::Queue;
 use crate::config::{Paths, QueueSettings};
-
-/// The state of a listening socket in `/proc/net/tcp`.
-const LISTEN: &str = "0A";
 
 /// How this program is called among processes.
 const OURS: &str = "opensvc-actions";
@@ -158,8 +155,7 @@ fn answers(path: &Path) -> bool {
 
 /// Who holds a port, if it is somebody that dequeues.
 fn holder(port: u16, state: &Path) -> Option<Dequeuer> {
-    let sockets: Vec<_> =
-        ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(|table| listening(Path::new(table), port)).collect();
+    let sockets = listening(port);
     if sockets.is_empty() || holds(1, &sockets) {
         return None;
     }
@@ -205,23 +201,6 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || directory(one).is_some_and(|one| directory(other) == Some(one))
 }
 
-/// The numbers of the sockets that listen on a port. The kernel lists the listening ones first: the thousands of
-/// connections behind them are not read.
-fn listening(table: &Path, port: u16) -> Vec<u64> {
-    let Ok(file) = File::open(table) else { return Vec::new() };
-    let lines = BufReader::new(file).lines().map_while(Result::ok).skip(1);
-    lines.map_while(|line| socket_of(&line)).filter(|(its, _)| *its == port).map(|(_, inode)| inode).collect()
-}
-
-/// The port and the number of the listening socket of a line; `None` for one of another state.
-fn socket_of(line: &str) -> Option<(u16, u64)> {
-    let mut columns = line.split_ascii_whitespace();
-    let (_, port) = columns.nth(1)?.rsplit_once(':')?;
-    let _peer = columns.next()?;
-    columns.next().filter(|state| *state == LISTEN)?;
-    Some((u16::from_str_radix(port, 16).ok()?, columns.nth(5)?.parse().ok()?))
-}
-
 /// Whether a process has one of these sockets open. Not, where that cannot be seen.
 fn holds(pid: u32, sockets: &[u64]) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
@@ -262,20 +241,6 @@ fn root_of(command_line: &[u8]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_listening_sockets_count() {
-        let line = |state: &str| {
-            format!(
-                "   0: 00000000:04BE 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000000000000000 100 0 0 10 0"
-            )
-        };
-        assert_eq!(socket_of(&line("0A")), Some((1214, 12345)));
-        assert_eq!(socket_of(&line("01")), None);
-        let six = "   1: 00000000000000000000000000000000:04BE 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 777 1 0 100 0 0 10 0";
-        assert_eq!(socket_of(six), Some((1214, 777)));
-        assert_eq!(socket_of("nonsense"), None);
-    }
 
     #[test]
     fn the_root_is_found_as_the_command_line_has_it() {

@@ -4,6 +4,7 @@
 pub mod activation;
 pub mod dequeuers;
 pub mod holder;
+mod listeners;
 pub mod lock;
 pub mod notification;
 pub mod protocol;
