@@ -361,6 +361,7 @@ fn beside_a_handler_and_after_one_was_killed_nothing_is_touched(dialect: Dialect
     let id = world.enqueue_for("svc1", "wait gate --password tellnobody echo done");
     let handler = world.node.handler().start();
     world.node.wait_for_start(id);
+    world.collector.wait_for_status(id, 'R'); // it was acknowledged, too
     let runs_long = |report: &Report| {
         report.exits(0).finds(
             "running",

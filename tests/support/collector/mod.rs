@@ -271,6 +271,11 @@ impl Collector {
         self.row(id)
     }
 
+    /// Waits until a row has this status.
+    pub(crate) fn wait_for_status(&self, id: i64, status: char) {
+        self.wait_until(&format!("{status} as the status of {id}"), |state| state.row_mut(id).status == status);
+    }
+
     fn wait_until(&self, what: &str, enough: impl Fn(&mut State) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.shared.state();
