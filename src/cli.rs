@@ -219,7 +219,7 @@ pub struct Pause {
 #[derive(Debug, Args)]
 pub struct Register {
     /// A user of the collector who may register nodes; the password is asked for, or read from standard input
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", value_parser = user)]
     pub user: Option<String>,
     /// Read that user's password from the first line of FILE
     #[arg(long, value_name = "FILE", requires = "user")]
@@ -308,6 +308,11 @@ impl FromStr for Since {
         let ago = age(text.strip_suffix(" ago").unwrap_or(text));
         ago.map(Self::Ago).map_err(|_| "write 2026-11-21, 2026-11-21T09:00, 2h or 30m".to_owned())
     }
+}
+
+/// A user's name as HTTP can say it (RFC 7617): behind a colon begins the password.
+fn user(text: &str) -> Result<String, String> {
+    if text.contains(':') { Err("a user's name holds no colon".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn age(text: &str) -> Result<Duration, String> {

@@ -61,7 +61,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
         Err(err) => return fail(&Error::Start(err)),
     };
     let knocked = connected || doorbell.was_knocked_at();
-    let process = Process::new(protocol::Start { listening, knocked, follow });
+    let start = protocol::Start { listening, knocked, follow };
     let how = if person && loaded.is_ok() && wake.is_ok() { How::for_person() } else { How::Not };
     let secret: &[String] = loaded.as_ref().map_or(&[], |(_, settings)| &settings.log.redact);
     let live = Live::new(how, &paths.state, &stop, secret, global.verbose > 0);
@@ -98,7 +98,7 @@ pub async fn run(global: &Global, task: Task, activation: Activation) -> Exit {
             Exit::Ok
         }
         // On the heap: it is the bulk of this program's state.
-        exit = Box::pin(perform(task, process, run, &rings, &stop)) => exit,
+        exit = Box::pin(perform(task, start, run, &rings, &stop)) => exit,
         never = doorbell.watch(allow, &rings) => match never {},
         never = live.watch() => match never {},
         broken = stop.hear_signals() => match broken {
@@ -123,7 +123,21 @@ pub async fn hush(activation: Activation) {
 }
 
 /// Does what it was started for.
-async fn perform(task: Task, process: Process, run: Result<Run<'_>, &Error>, rings: &Rings, stop: &Stop) -> Exit {
+async fn perform(
+    task: Task,
+    mut start: protocol::Start,
+    mut run: Result<Run<'_>, &Error>,
+    rings: &Rings,
+    stop: &Stop,
+) -> Exit {
+    // Only where the timer starts the same service.
+    let stands_in = task == Task::AsStarted && start.listening && start.knocked;
+    if let Some(run) = run.as_mut().ok().filter(|_| stands_in) {
+        if rings.first().await == Seen::Ignored && run.timer_is_overdue() {
+            tracing::debug!("senders that do not count keep the timer from starting this: it is done for the timer");
+            (run.by_timer, start.knocked) = (true, false);
+        }
+    }
     let reported = match &run {
         Ok(run) if task == Task::Report => Some(run.only_report().await),
         Ok(run) if run.by_timer => run.keep_to_schedule().await.transpose(),
@@ -136,7 +150,7 @@ async fn perform(task: Task, process: Process, run: Result<Run<'_>, &Error>, rin
             Err(err) => return fail(&err),
         }
     }
-    follow_protocol(process, run, rings, stop).await
+    follow_protocol(Process::new(start), run, rings, stop).await
 }
 
 /// Does one step after the other, as the protocol says. Between two waits nothing else happens in this process: what is
@@ -307,6 +321,13 @@ impl<'a> Run<'a> {
             }
         }
         Ok(launcher)
+    }
+
+    /// Whether a run of the timer would have fetched, and has not come.
+    fn timer_is_overdue(&self) -> bool {
+        let state = &self.paths.state;
+        let is_overdue = Standing::look(self.settings, state, now()).is_ok_and(|standing| standing.is_overdue());
+        is_overdue && Pause::in_force(state, now()).is_ok_and(|pause| pause.is_none())
     }
 
     /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it

@@ -1,6 +1,7 @@
 //! The schedule of timer runs, as it is obeyed and as it is shown.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::action::civil::Civil;
 use crate::action::schedule::{Schedule, Verdict};
@@ -10,6 +11,9 @@ use crate::error::Error;
 use crate::ledger::scheduled;
 use crate::wake::lock::{Owed, WakeFiles};
 use crate::zone;
+
+/// More than the shipped timer lets pass between two of its runs.
+const OVERDUE: Duration = Duration::from_secs(90);
 
 /// Where a node stands in its schedule.
 pub(super) struct Standing<'a> {
@@ -50,6 +54,13 @@ impl<'a> Standing<'a> {
     /// Whether a notification, or a person, still waits for a fetch: neither is bound by the schedule.
     pub(super) fn is_awaited(&self) -> bool {
         self.owed == Some(Owed::ToSomebody)
+    }
+
+    /// Whether a timer's run should have come and has not: systemd starts nothing that runs already, and senders that do not
+    /// count may keep this program running. Not where there was never one.
+    pub(super) fn is_overdue(&self) -> bool {
+        let is_late = |last: Timestamp| last <= self.now && self.now.since(last) > OVERDUE;
+        self.last.is_some_and(is_late) && self.turn().is_allowed()
     }
 
     /// The earliest moment at which a timer's run may fetch; one that has come is now. `None`: never, or not within two

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Handler, Progress, now, timestamp};
-use crate::action::{ActionId, Batch, Queue, RowStatus};
+use crate::action::{ActionId, ActionKey, Batch, Queue, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::crash;
@@ -79,8 +79,13 @@ impl Handler<'_> {
             about_key!(debug, key, [message_id = log::RECEIVED], "{key} received");
         }
         if !admitted.report_first.is_empty() {
-            // A redo takes their place: the old result is posted now or never.
-            let mut changes = self.post(&admitted.report_first, progress).await?;
+            // A redo takes their place: the old result is posted now or never. One that is on its way already is not to
+            // arrive after the acknowledgement, nor twice.
+            let accepted = progress.on_the_way.passed(&admitted.report_first).await;
+            let is_accepted = |key: &&ActionKey| accepted.iter().any(|(other, _)| other == *key);
+            let rest: Vec<_> = admitted.report_first.iter().filter(|key| !is_accepted(key)).copied().collect();
+            let mut changes = self.post(&rest, progress).await?;
+            changes.extend(accepted.into_iter().map(|(key, at)| Change::Reported(key, at)));
             // What was accepted is not touched by this.
             changes.extend(admitted.report_first.iter().map(|key| Change::Superseded(*key, timestamp())));
             self.commit_changes(&changes)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::external::name_of;
-use super::outbox::Outbox;
+use super::outbox::{OnTheWay, Outbox};
 use super::run::{Pending, Ran};
 use super::{Handler, Progress, now, timestamp};
 use crate::action::ActionKey;
@@ -36,6 +36,9 @@ struct Watch<'a> {
     end: Pin<Box<dyn Future<Output = Result<Ran, Error>> + 'a>>,
 }
 
+/// A fetch that goes on beside everything else, and what it has come to.
+type Fetching<'a> = Pin<Box<dyn Future<Output = (Progress, Result<bool, Error>)> + 'a>>;
+
 /// How often a handler that has room for more looks whether somebody has knocked meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,16 +53,10 @@ struct Work<'a> {
     /// Everything that was ever lined up here.
     known: HashSet<ActionKey>,
     pending: Pending<'a>,
+    /// Somebody has knocked, and there is room for more.
+    fetching: Option<Fetching<'a>>,
     /// Something local has failed: nothing new is started, and what runs is seen to its end.
     failed: Option<Error>,
-}
-
-/// Why running pauses.
-enum Paused {
-    /// Nothing runs any more, and nothing can be started.
-    Over,
-    /// Somebody knocked, and there is room for more.
-    Knocked,
 }
 
 impl Handler<'_> {
@@ -70,37 +67,28 @@ impl Handler<'_> {
         let limit = usize::try_from(self.settings.execution.max_parallel).unwrap_or(usize::MAX);
         let (lanes, pending) = (Lanes::new(limit), Pending::new(&outbox));
         let (watches, outside, held) = (Vec::new(), Vec::new(), Vec::new());
-        let mut work = Work { lanes, watches, outside, held, known: HashSet::new(), pending, failed: None };
+        let (known, fetching) = (HashSet::new(), None);
+        let mut work = Work { lanes, watches, outside, held, known, pending, fetching, failed: None };
         self.attach_all(&mut work)?;
-        let mut mark = None;
-        loop {
-            self.line_up(&mut work)?;
-            // What an earlier run left goes out beside the first command.
-            outbox.open(self.finished()?);
-            let mut posting = std::mem::take(&mut progress.posting);
-            let unacknowledged = std::mem::take(&mut progress.unacknowledged);
-            let run = async {
-                let paused = self.run_lanes(progress, &mut work, &mut mark).await;
-                outbox.close();
-                paused
-            };
-            let (paused, posted) = tokio::join!(run, self.post_from(&outbox, unacknowledged, &mut posting));
-            progress.posting = posting;
-            let recorded = self.commit_changes(&outbox.take_posted());
-            let paused = paused.and_then(|paused| posted.and(recorded).map(|_| paused));
-            if !matches!(paused, Ok(Paused::Knocked)) {
-                service::status("");
-                if progress.done > 0 {
-                    progress.posting.unreachable.clear(); // it may be back: time has passed
-                }
-                return paused.and(work.failed.map_or(Ok(()), Err));
-            }
-            // The mark stays for the wake protocol, which knows nothing of this fetch.
-            progress.start_afresh();
-            if !self.fetch_all(progress).await? {
-                self.lock.note_empty_fetch(now());
-            }
+        self.line_up(&mut work)?;
+        // What an earlier run left goes out beside the first command.
+        outbox.open(self.finished()?);
+        let mut posting = std::mem::take(&mut progress.posting);
+        let unacknowledged = std::mem::take(&mut progress.unacknowledged);
+        let run = async {
+            let ran = self.run_lanes(progress, &mut work).await;
+            outbox.close();
+            ran
+        };
+        let (ran, posted) = tokio::join!(run, self.post_from(&outbox, unacknowledged, &mut posting));
+        let beside = std::mem::replace(&mut progress.posting, posting);
+        progress.posting.join(beside);
+        let recorded = self.commit_changes(&outbox.take_posted());
+        service::status("");
+        if progress.done > 0 {
+            progress.posting.unreachable.clear(); // it may be back: time has passed
         }
+        ran.and(posted).and(recorded.map(drop)).and(work.failed.map_or(Ok(()), Err))
     }
 
     /// Attaches to everything that runs already, whatever the limit is.
@@ -132,20 +120,18 @@ impl Handler<'_> {
         Ok(())
     }
 
-    async fn run_lanes<'a>(
-        &'a self,
-        progress: &mut Progress,
-        work: &mut Work<'a>,
-        mark: &mut Option<(u64, u64)>,
-    ) -> Result<Paused, Error> {
+    async fn run_lanes<'a>(&'a self, progress: &mut Progress, work: &mut Work<'a>) -> Result<(), Error> {
+        let mut mark = None;
         loop {
             while self.start_some(progress, work).await? {}
             self.commit(&mut work.pending)?;
-            if work.watches.is_empty() && !work.outside.iter().any(|watch| watch.holds.get()) {
-                return Ok(Paused::Over);
+            let holds = work.outside.iter().any(|watch| watch.holds.get());
+            if work.watches.is_empty() && work.fetching.is_none() && !holds {
+                return Ok(());
             }
             self.say_what_runs(work);
             let may_take_more = self.settings.execution.max_parallel > 1
+                && work.fetching.is_none()
                 && work.lanes.takes_more()
                 && self.may_start(progress, work)?;
             tokio::select! {
@@ -166,9 +152,36 @@ impl Handler<'_> {
                         work.lanes.push(self.permit(&record).lane(&record.row), record);
                     }
                 }
-                () = self.knocked(mark), if may_take_more => return Ok(Paused::Knocked),
+                (aside, fetched) = end_of(&mut work.fetching) => {
+                    progress.join(aside);
+                    match fetched {
+                        Ok(true) => {}
+                        Ok(false) => self.lock.note_empty_fetch(now()),
+                        Err(err) => drop(work.failed.get_or_insert(err)),
+                    }
+                    self.line_up(work)?;
+                }
+                () = self.knocked(&mut mark), if may_take_more => {
+                    // What was accepted meanwhile is not to be posted again.
+                    self.commit_changes(&work.pending.outbox.take_posted())?;
+                    work.pending.outbox.renew(self.finished()?);
+                    let aside = progress.aside(work.pending.outbox.on_the_way());
+                    // The mark stays for the wake protocol, which knows nothing of this fetch.
+                    work.fetching = Some(Box::pin(self.fetch_aside(aside)));
+                }
             }
         }
+    }
+
+    /// Fetches while everything else goes on: neither a collector that is slow to take a result nor one that is slow to
+    /// give holds up what may run.
+    async fn fetch_aside(&self, mut aside: Progress) -> (Progress, Result<bool, Error>) {
+        let mut fetched = self.fetch_all(&mut aside).await;
+        // Results go out by themselves here: no row may be lined up that is not acknowledged.
+        if let Err(err) = self.acknowledge(&mut aside.unacknowledged).await {
+            fetched = Err(err);
+        }
+        (aside, fetched)
     }
 
     /// Waits until somebody has knocked since this was asked last, and a fetch is not too soon.
@@ -297,12 +310,39 @@ impl Handler<'_> {
     }
 }
 
+impl Progress {
+    /// For a fetch that somebody wants now, of every queue, while this goes on.
+    fn aside(&mut self, on_the_way: Rc<OnTheWay>) -> Self {
+        self.start_afresh();
+        Self { on_the_way, pause_said: self.pause_said, ..Self::default() }
+    }
+
+    /// Takes up what that has come to.
+    fn join(&mut self, aside: Self) {
+        self.fetched = aside.fetched;
+        self.lasting = self.lasting.and(aside.lasting);
+        self.not_fetched = aside.not_fetched;
+        self.taken = aside.taken;
+        self.pause_said |= aside.pause_said;
+        self.posting.join(aside.posting);
+        self.counters.add(&aside.counters);
+    }
+}
+
 impl Work<'_> {
     /// Whether an external action of the same name is under way: of each there is one at a time.
     fn has_another(&self, record: &Record) -> bool {
         let Some(name) = name_of(record) else { return false };
         self.watches.iter().chain(&self.outside).any(|watch| name_of(&watch.record).as_ref() == Some(&name))
     }
+}
+
+/// Waits until it has ended; for ever, where there is none.
+async fn end_of(fetching: &mut Option<Fetching<'_>>) -> (Progress, Result<bool, Error>) {
+    let Some(running) = fetching else { return std::future::pending().await };
+    let ended = running.await;
+    *fetching = None;
+    ended
 }
 
 /// Waits until at least one of them has ended, and takes all that have.

@@ -45,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
@@ -60,6 +61,7 @@ use crate::crash;
 use crate::error::{Error, Exit, in_full};
 use crate::executor::agent::NoAgent;
 use crate::executor::launcher::{Launcher, NoLauncher};
+use crate::handler::outbox::OnTheWay;
 use crate::handler::report::Posting;
 use crate::ledger::pause::Pause;
 use crate::ledger::{Ledger, Record};
@@ -118,6 +120,8 @@ pub struct Progress {
     taken: BTreeSet<(Queue, ActionId)>,
     /// Rows that are to be acknowledged, beside the first command.
     unacknowledged: BTreeMap<Queue, Vec<ActionId>>,
+    /// Results that are being posted beside a fetch.
+    on_the_way: Rc<OnTheWay>,
     /// It was said that the node is paused.
     pause_said: bool,
     /// An action has just ended well that is to end this boot: what waits is not to be torn down with the machine. If it

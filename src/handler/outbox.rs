@@ -3,11 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use tokio::sync::Notify;
 
 use super::Handler;
 use super::report::Posting;
+use crate::action::time::Timestamp;
 use crate::action::{ActionId, ActionKey, Queue};
 use crate::error::Error;
 use crate::ledger::Change;
@@ -20,19 +22,58 @@ const AT_ONCE: usize = 100;
 pub(super) struct Outbox {
     content: RefCell<Content>,
     changed: Notify,
+    on_the_way: Rc<OnTheWay>,
+}
+
+/// Results that are being posted at this moment, for a fetch that goes on beside.
+#[derive(Debug, Default)]
+pub(super) struct OnTheWay {
+    keys: RefCell<Vec<ActionKey>>,
+    /// Those that were accepted since that fetch began, and when.
+    accepted: RefCell<Vec<(ActionKey, Timestamp)>>,
+    changed: Notify,
+}
+
+impl OnTheWay {
+    fn set(&self, keys: Vec<ActionKey>) {
+        *self.keys.borrow_mut() = keys;
+        self.changed.notify_waiters();
+    }
+
+    fn holds(&self, key: &ActionKey) -> bool {
+        self.keys.borrow().contains(key)
+    }
+
+    /// Waits until none of these is, and gives those that were accepted.
+    pub(super) async fn passed(&self, keys: &[ActionKey]) -> Vec<(ActionKey, Timestamp)> {
+        while keys.iter().any(|key| self.holds(key)) {
+            self.changed.notified().await;
+        }
+        self.accepted.borrow().iter().copied().filter(|(key, _)| keys.contains(key)).collect()
+    }
 }
 
 #[derive(Default)]
 struct Content {
     results: VecDeque<ActionKey>,
     posted: Vec<Change>,
+    /// Queues that did not answer may be back.
+    afresh: bool,
     closed: bool,
 }
 
 impl Outbox {
-    /// Posting begins, or goes on: with these results, and with what is put in later.
+    /// Posting begins: with these results, and with what is put in later.
     pub(super) fn open(&self, results: Vec<ActionKey>) {
         *self.content.borrow_mut() = Content { results: results.into(), ..Content::default() };
+        self.changed.notify_one();
+    }
+
+    /// Somebody has knocked: all of these results are tried again, but for those that are being posted.
+    pub(super) fn renew(&self, mut results: Vec<ActionKey>) {
+        let mut content = self.content.borrow_mut();
+        results.retain(|key| !self.on_the_way.holds(key));
+        (content.results, content.afresh) = (results.into(), true);
         self.changed.notify_one();
     }
 
@@ -40,6 +81,12 @@ impl Outbox {
     pub(super) fn put(&self, key: ActionKey) {
         self.content.borrow_mut().results.push_back(key);
         self.changed.notify_one();
+    }
+
+    /// What is being posted, for a fetch that must not overtake it.
+    pub(super) fn on_the_way(&self) -> Rc<OnTheWay> {
+        self.on_the_way.accepted.borrow_mut().clear();
+        Rc::clone(&self.on_the_way)
     }
 
     /// What was accepted since this was asked last.
@@ -62,7 +109,9 @@ impl Outbox {
                     return None;
                 } else if !content.results.is_empty() {
                     let some = content.results.len().min(AT_ONCE);
-                    return Some(content.results.drain(..some).collect());
+                    let some: Vec<_> = content.results.drain(..some).collect();
+                    self.on_the_way.set(some.clone());
+                    return Some(some);
                 }
             }
             self.changed.notified().await;
@@ -81,8 +130,16 @@ impl Handler<'_> {
     ) -> Result<(), Error> {
         self.acknowledge(&mut unacknowledged).await?;
         while let Some(keys) = outbox.next().await {
+            if std::mem::take(&mut outbox.content.borrow_mut().afresh) {
+                posting.unreachable.clear();
+            }
             let posted = self.post_in(&keys, posting).await?;
+            if Rc::strong_count(&outbox.on_the_way) > 1 {
+                let accepted = posted.iter().filter_map(Change::reported);
+                outbox.on_the_way.accepted.borrow_mut().extend(accepted);
+            }
             outbox.content.borrow_mut().posted.extend(posted);
+            outbox.on_the_way.set(Vec::new());
         }
         Ok(())
     }

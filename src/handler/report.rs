@@ -38,6 +38,21 @@ pub(super) struct Posting {
     troubles: BTreeMap<Queue, Vec<ActionKey>>,
 }
 
+impl Posting {
+    /// Takes up what posting beside this has come to.
+    pub(super) fn join(&mut self, beside: Self) {
+        self.exit = self.exit.and(beside.exit);
+        self.unreachable.extend(beside.unreachable);
+        for (queue, successes) in beside.successes {
+            *self.successes.entry(queue).or_default() += successes;
+        }
+        self.refused.extend(beside.refused);
+        for (queue, keys) in beside.troubles {
+            self.troubles.entry(queue).or_default().extend(keys);
+        }
+    }
+}
+
 /// Results for one call.
 #[derive(Default)]
 struct Call {

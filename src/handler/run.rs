@@ -52,7 +52,7 @@ pub(super) struct Pending<'o> {
     pub(super) changes: Vec<Change>,
     pub(super) told: Vec<Told>,
     /// Takes results once they are durable.
-    outbox: &'o Outbox,
+    pub(super) outbox: &'o Outbox,
 }
 
 impl<'o> Pending<'o> {

@@ -33,6 +33,15 @@ impl Change {
         }
     }
 
+    /// The action and the time, if the change is that the collector accepted its result.
+    #[must_use]
+    pub fn reported(&self) -> Option<(ActionKey, Timestamp)> {
+        match self {
+            Self::Reported(key, at) => Some((*key, *at)),
+            _ => None,
+        }
+    }
+
     /// The action, if the change is its result.
     #[must_use]
     pub fn finished(&self) -> Option<ActionKey> {

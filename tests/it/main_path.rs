@@ -193,7 +193,7 @@ fn the_first_command_waits_for_no_acknowledgement_and_every_result_does(dialect:
     handler.wait().exits(0);
     let events = world.collector.events();
     let acked = events.iter().position(|event| *event == Event::Acked { ids: ids.clone(), answered: true }).unwrap();
-    let reported = events.iter().position(|event| matches!(event, Event::Reported { .. })).unwrap();
+    let reported = events.iter().position(|event| matches!(event, Event::Reported(_))).unwrap();
     assert!(acked < reported, "{events:?}");
     world.check();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::{Signal, kill_process};
 
 use crate::interruptions::supervisor_of;
-use crate::support::collector::fault::Call;
+use crate::support::collector::fault::{Call, Fault, When};
 use crate::support::collector::state::Event;
 use crate::support::history::Allowed;
 use crate::support::node::{Mark, Node, is_alive};
@@ -243,6 +243,68 @@ fn what_is_queued_meanwhile_runs_where_there_is_room(dialect: Dialect) {
     handler.wait().exits(0);
     assert_eq!(world.node.starts().len(), 5);
     assert!(world.collector.rows().iter().all(|row| row.status == 'T' && row.handed_out == 1));
+    world.check();
+}
+
+// A lane that is free is not held up by a result that is slow to be taken, nor by a queue that is slow to be given.
+both!(what_is_queued_meanwhile_runs_while_a_report_hangs_and_lanes_go_on_while_a_fetch_does);
+fn what_is_queued_meanwhile_runs_while_a_report_hangs_and_lanes_go_on_while_a_fetch_does(dialect: Dialect) {
+    let world = world(dialect, 2);
+    let (mut gate, mut other) = (world.node.gate("gate"), world.node.gate("other"));
+    world.collector.fail(Call::Report, When::Nth(1), Fault::StallBefore);
+    let quick = world.enqueue_for("quick", "echo quick");
+    let web = world.enqueue_for("web", "wait gate echo web");
+    let handler = world.node.handler().start();
+    world.collector.wait_for_count(Call::Report, 1); // it hangs
+    world.node.wait_for_start(web);
+    let (db, behind) = (world.enqueue_for("db", "wait other"), world.enqueue_for("db", "echo behind"));
+    world.run().exits(0); // leaves its mark
+    world.node.wait_for_start(db);
+    assert_eq!(world.collector.count(Call::Report), 1, "the first one does not hang");
+    world.collector.release();
+    world.collector.wait_for_result(quick);
+
+    world.collector.fail(Call::Fetch, When::Nth(3), Fault::StallBefore);
+    gate.open();
+    world.collector.wait_for_result(web); // there is room for more
+    let late = world.enqueue_for("late", "echo late");
+    world.run().exits(0);
+    world.collector.wait_for_count(Call::Fetch, 3); // it hangs
+    other.open();
+    world.node.wait_for_start(behind);
+    world.collector.wait_for_result(behind);
+    assert_eq!(world.node.runs_of(late), 0, "the fetch does not hang");
+    world.collector.release();
+    handler.wait().exits(0);
+    for (id, stdout) in [(quick, "quick\n"), (web, "web\n"), (db, ""), (behind, "behind\n"), (late, "late\n")] {
+        assert_eq!(world.result(id), (0, stdout.to_owned(), String::new()));
+        assert_eq!(world.node.runs_of(id), 1);
+    }
+    world.check();
+}
+
+// A result that hangs is not overtaken: its redo is acknowledged when it is through, and runs then.
+both!(a_redo_of_an_action_whose_report_hangs_waits_for_that);
+fn a_redo_of_an_action_whose_report_hangs_waits_for_that(dialect: Dialect) {
+    let world = world(dialect, 2);
+    let mut gate = world.node.gate("gate");
+    world.collector.fail(Call::Report, When::Nth(1), Fault::StallAfter);
+    let quick = world.enqueue_for("quick", "echo quick");
+    let web = world.enqueue_for("web", "wait gate echo web");
+    let handler = world.node.handler().start();
+    world.collector.wait_for_result(quick); // the collector has it, and does not say so
+    world.node.wait_for_start(web);
+    world.collector.redo(quick);
+    let db = world.enqueue_for("db", "echo db");
+    world.run().exits(0); // leaves its mark
+    world.collector.wait_for_count(Call::Fetch, 2);
+    assert_eq!((world.collector.count(Call::Ack), world.collector.count(Call::Report)), (1, 1));
+    world.collector.release();
+    world.node.wait_for_start(db); // while the other one runs
+    gate.open();
+    handler.wait().exits(0);
+    assert_eq!((world.node.runs_of(quick), world.node.runs_of(web), world.node.runs_of(db)), (2, 1, 1));
+    assert_eq!(world.result(quick).1, "quick\n");
     world.check();
 }
 

@@ -193,6 +193,13 @@ fn what_the_collector_cannot_say_is_75_or_78_or_65(dialect: Dialect) {
 }
 
 #[test]
+fn a_user_whose_name_would_be_taken_for_a_password_is_refused_before_anything_is_asked() {
+    let fresh = Fresh::new(&[Dialect::Oc3]);
+    fresh.run(fresh.register().args(["--user", "a:b"])).exits(64).says("no colon");
+    assert_eq!(fresh.collector.count(Call::Connection), 0);
+}
+
+#[test]
 fn of_two_collectors_one_is_named() {
     let fresh = Fresh::new(&Dialect::BOTH);
     fresh.run(fresh.as_user()).exits(64).says("--queue oc3 or --queue rpc");

@@ -2,12 +2,14 @@
 
 mod lost;
 
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::support::collector::fault::{Call, Fault, When};
@@ -296,6 +298,43 @@ fn senders_that_are_not_allowed_start_nothing(dialect: Dialect) {
     world.node.handler().inetd(ours).run().exits(0);
     assert_not_answered(peer);
     assert_eq!(world.collector.count(Call::Connection), 0);
+}
+
+both!(senders_that_are_not_allowed_keep_no_handler_from_ending_and_no_timer_from_its_turn);
+fn senders_that_are_not_allowed_keep_no_handler_from_ending_and_no_timer_from_its_turn(dialect: Dialect) {
+    let world = World::new(dialect);
+    world.node.configure("[wake]\nallow = [\"10.0.0.0/8\", \"fd00::/8\"]\n");
+    let listener = Node::listen();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                assert_not_answered(connect(&listener)); // one after the other
+            }
+        });
+        let started_by_one = || {
+            let patience = Timespec::try_from(DEADLINE).unwrap();
+            assert_eq!(poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&patience)).unwrap(), 1);
+            let deaf = world.node.handler().systemd(listener.try_clone().unwrap());
+            deaf.run().exits(0);
+            world.collector.count(Call::Fetch)
+        };
+        assert_eq!(started_by_one(), 0, "there is no timer");
+        // A timer came, and would have come again: systemd starts nothing that runs already.
+        world.run().exits(0);
+        let id = world.enqueue("echo done");
+        assert_eq!(started_by_one(), 1, "it is not its turn yet");
+        let last = File::options().write(true).open(world.node.path("var/actions/scheduled")).unwrap();
+        let overdue = last.metadata().unwrap().modified().unwrap() - Duration::from_secs(100);
+        last.set_modified(overdue).unwrap();
+        assert!(started_by_one() > 1);
+        assert_eq!(world.result(id).1, "done\n");
+        let fetches = world.collector.count(Call::Fetch);
+        done.store(true, Ordering::SeqCst);
+        let _last = connect(&listener);
+        assert_eq!(started_by_one(), fetches, "once is enough");
+    });
+    world.check();
 }
 
 both!(senders_that_are_allowed_count_and_so_do_timers);

@@ -274,3 +274,36 @@ fn nothing_is_left_of_a_hundred_mixed_actions() {
     machine.sh("pkill -fx 'sleep 1234'");
     expect_nothing_left(&machine);
 }
+
+#[test]
+fn a_manager_that_is_silent_for_a_while_is_waited_for_and_the_action_is_not_left_behind() {
+    let machine = Machine::with_product("silent-manager");
+    let collector = machine.collector(Queue::Oc3);
+    let settings = machine.read("/etc/opensvc/actions.toml");
+    machine.write("/etc/opensvc/actions.toml", format!("{settings}[execution]\nlauncher = \"systemd\"\n"));
+    let handler = |log: &str| machine.start(&["sh", "-c", &format!("exec opensvc-actions dequeue 2>{log}")]);
+    let is_waiting = |log: &str| machine.read(log).contains("the service manager is silent");
+
+    // It never answered this handler.
+    let first = collector.enqueue("echo first");
+    machine.freeze_manager();
+    let running = handler("/first");
+    machine.wait_for("the handler to wait", || is_waiting("/first"));
+    machine.thaw_manager();
+    assert_eq!(running.finish().status, 0, "{}", machine.read("/first"));
+
+    // It falls silent between two actions.
+    let (_, second) = (collector.enqueue("await /run/go"), collector.enqueue("echo second"));
+    let running = handler("/second");
+    machine.wait_for("the command to run", || machine.is_running("node await /run/go"));
+    machine.freeze_manager();
+    machine.write("/run/go", "");
+    machine.wait_for("the handler to wait", || is_waiting("/second"));
+    machine.thaw_manager();
+    assert_eq!(running.finish().status, 0, "{}", machine.read("/second"));
+
+    for (id, stdout) in [(first, "first\n"), (second, "second\n")] {
+        assert_eq!((&collector.show(id)["ret"], &collector.show(id)["stdout"]), (&0.into(), &stdout.into()));
+    }
+    assert_eq!(machine.ran().len(), 3);
+}

@@ -110,9 +110,17 @@ impl Bus {
     /// # Errors
     /// When there is none to be had.
     pub(super) async fn open(&self) -> Result<Connection, CallError> {
+        self.open_within(OPEN_WITHIN).await
+    }
+
+    /// The same where each place has so long to greet: behind both is the one manager.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub(super) async fn open_within(&self, patience: Duration) -> Result<Connection, CallError> {
         let mut last = None;
         for place in &self.0 {
-            let opened = timeout(OPEN_WITHIN, Connection::open(place)).await;
+            let opened = timeout(patience, Connection::open(place)).await;
             match opened.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
                 Ok(connection) => return Ok(connection),
                 Err(err) => last = Some(about(&place.path, &err)),
@@ -190,11 +198,26 @@ impl Connection {
         arguments: &Writer,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<Option<String>, CallError> {
+        self.call_within(ANSWER_WITHIN, call, arguments, descriptor).await
+    }
+
+    /// The same where the manager has so long to answer. Who gives up and closes the connection takes a call back that it
+    /// has not come to yet, or perhaps not.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(super) async fn call_within(
+        &mut self,
+        patience: Duration,
+        call: &Call<'_>,
+        arguments: &Writer,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<String>, CallError> {
         self.serial += 1;
         let message = call.encode(self.serial, arguments, u32::from(descriptor.is_some()));
         // A message that is not whole is none.
         self.send(&message, descriptor).await.map_err(CallError::Unreachable)?;
-        match timeout(ANSWER_WITHIN, self.answer()).await {
+        match timeout(patience, self.answer()).await {
             Ok(Ok(Incoming::Failed { name, text, .. })) if UNANSWERED.contains(&name.as_str()) => {
                 Err(CallError::Unanswered(io::Error::other(text.unwrap_or(name))))
             }

@@ -29,6 +29,9 @@ pub use self::systemd::{check_unit, unit};
 /// The launcher that needs nobody, by its name.
 pub(super) const DIRECT: &str = "direct";
 
+/// How long the manager may be silent before this program starts a supervisor itself, where it can.
+const ELSE_DIRECT: Duration = Duration::from_secs(30);
+
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
 
@@ -205,7 +208,7 @@ impl Launcher {
             Kind::Systemd(systemd) => (systemd, true),
             Kind::Either(systemd) => (systemd, job.limits != GroupLimits::default()),
         };
-        match systemd.bus.open().await {
+        match systemd.reach(if only { systemd::PATIENCE } else { ELSE_DIRECT }).await {
             Ok(mut connection) => systemd.launch(&mut connection, job).await.map(|()| None),
             Err(err) if only => Err(io::Error::other(err).into()),
             Err(err) => {

@@ -6,10 +6,14 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::os::linux::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
 
 use super::bus::{Bus, CallError, Connection};
 use super::message::{Call, Value, Writer};
@@ -38,6 +42,16 @@ const SPARED: i32 = -900;
 /// The first systemd that ends a unit when the kernel has killed one of its processes for want of memory.
 const HAS_OOM_POLICY: u32 = 243;
 
+/// How long the manager may be silent before a supervisor counts as not started. It does one thing after the other: while it
+/// starts a thousand units it answers nobody, and giving up would leave an action waiting with nobody to come for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// After so long it is said what is waited for.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// Between two questions to a manager that has lost the first, as while it executes itself anew.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// Whether the machine was booted with systemd.
 pub(super) fn is_booted() -> bool {
     Path::new(BOOTED).is_dir()
@@ -64,12 +78,31 @@ pub(super) struct Systemd {
 }
 
 impl Systemd {
+    /// Opens a connection to the manager, and knows its version then. One that is silent is waited for.
+    ///
+    /// # Errors
+    /// When nobody is there, or the manager is silent for longer than `patience`.
+    pub(super) async fn reach(&self, patience: Duration) -> Result<Connection, CallError> {
+        let reach = async {
+            loop {
+                let mut connection = self.bus.open_within(patience).await?;
+                match self.version(&mut connection).await {
+                    Ok(_) => return Ok(connection),
+                    Err(CallError::Unanswered(_)) => sleep(AGAIN_AFTER).await,
+                    Err(err) => return Err(err),
+                }
+            }
+        };
+        let silence = || io::Error::new(ErrorKind::TimedOut, format!("it is silent for {patience:?}"));
+        waiting(timeout(patience, reach)).await.unwrap_or_else(|_| Err(CallError::Unreachable(silence())))
+    }
+
     /// Has the supervisor started. `Ok` means that it may run: whether it does, its claim tells.
     ///
     /// # Errors
     /// When it definitely does not run.
     pub(super) async fn launch(&self, connection: &mut Connection, job: Job<'_>) -> Result<(), NotLaunched> {
-        let version = self.version(connection).await.map_err(io::Error::other)?;
+        let version = self.version.get().unwrap_or_default();
         let program = this_program()?;
         let run = fs::canonicalize(job.run)?;
         let no_text = || io::Error::new(ErrorKind::InvalidInput, "a directory whose name is no text");
@@ -118,7 +151,8 @@ impl Systemd {
         arguments.properties(&properties);
         arguments.array(8, |_| {}); // no other units
         let start = manager("StartTransientUnit", "ssa(sv)a(sa(sv))");
-        match connection.call(&start, &arguments, Some(job.claim.as_fd())).await {
+        let started = connection.call_within(PATIENCE, &start, &arguments, Some(job.claim.as_fd()));
+        match waiting(started).await {
             Ok(_) => Ok(()),
             Err(err @ CallError::Unanswered(_)) => {
                 tracing::warn!("{}: {err}", job.unit);
@@ -165,6 +199,16 @@ impl Systemd {
         self.version.set(Some(version));
         Ok(version)
     }
+}
+
+/// Says so when an answer takes long.
+async fn waiting<T>(answer: impl Future<Output = T>) -> T {
+    let say = async {
+        sleep(SILENT).await;
+        tracing::warn!("the service manager is silent: waiting until it starts the command");
+        std::future::pending().await
+    };
+    tokio::select! { answer = answer => answer, never = say => never }
 }
 
 pub(super) const fn manager<'a>(member: &'a str, signature: &'a str) -> Call<'a> {
@@ -217,6 +261,10 @@ pub(super) fn cannot_hold(limits: GroupLimits, groups: &Path) -> Option<&'static
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
     use crate::action::{ActionId, Queue};
 
@@ -230,6 +278,42 @@ mod tests {
         }
         let id = ActionId(-5);
         assert_eq!(unit(ActionKey { queue: Queue::Rpc, id, generation: 2 }), "opensvc-action-rpc--5-2.service");
+    }
+
+    /// Greets each client and answers its question with what is no answer; gone after the third.
+    fn forgetful_manager(listener: &UnixListener) {
+        for client in 1.. {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let mut received = Vec::new();
+            let mut until = |found: &dyn Fn(&[u8]) -> bool| {
+                let mut bytes = [0; 1024];
+                while !found(&received) {
+                    let length = stream.read(&mut bytes).unwrap();
+                    received.extend_from_slice(&bytes[..length]);
+                }
+                stream.write_all(b"OK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n").unwrap();
+            };
+            until(&|received| received.ends_with(b"BEGIN\r\n"));
+            until(&|received| received.windows(7).any(|some| some == b"Version"));
+            if client > 2 {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manager_that_loses_a_question_is_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (private, system) = (dir.path().join("private"), dir.path().join("system"));
+        let listener = UnixListener::bind(&private).unwrap();
+        let systemd = Systemd { bus: Bus::at(&private, &system), ..Systemd::default() };
+        let manager = thread::spawn(move || {
+            forgetful_manager(&listener);
+            drop(listener);
+        });
+        let err = systemd.reach(PATIENCE).await.unwrap_err();
+        assert!(matches!(err, CallError::Unreachable(_)), "{err}"); // it has gone
+        manager.join().unwrap(); // and was asked three times
     }
 
     #[test]

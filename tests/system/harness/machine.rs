@@ -146,6 +146,16 @@ impl Machine {
         self.ok(&["systemctl", "is-system-running", "--wait"]);
     }
 
+    /// Lets process 1 answer nobody, as one does that has too much to do.
+    pub(crate) fn freeze_manager(&self) {
+        pidfd_send_signal(&self.init.borrow().fd, Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw_manager(&self) {
+        pidfd_send_signal(&self.init.borrow().fd, Signal::CONT).unwrap();
+    }
+
     fn console(&self) -> String {
         fs::read_to_string(self.directory.join("console")).unwrap_or_default()
     }
@@ -247,8 +257,11 @@ impl Machine {
     fn show(&self) {
         if !self.shown.replace(true) {
             let journal = self.run(&["journalctl", "--no-pager", "--lines=80", "--output=short-precise"]);
+            // Our own words, which the manager's may have pushed out of that.
+            let words = ["--no-pager", "--lines=200", "--output=short-precise", "_EXE=/usr/bin/opensvc-actions"];
+            let own = self.run(&[&["journalctl"], &words[..]].concat());
             let units = self.run(&["systemctl", "--no-pager", "--all", "status", "opensvc-action*"]);
-            eprintln!("{}\n{}", journal.stdout, units.stdout);
+            eprintln!("{}\n--- of opensvc-actions:\n{}\n{}", journal.stdout, own.stdout, units.stdout);
         }
     }
 }
