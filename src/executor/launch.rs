@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
+use crate::action::state::Trace;
 use crate::executor::kept;
 use crate::executor::launcher::{self, Job, Launcher, NotLaunched};
 use crate::executor::record::{self, Record};
@@ -113,10 +114,24 @@ impl Prepared {
             limits: limits.group,
             kill_grace: limits.kill_grace,
         };
-        let child = launcher.launch(job).await?;
+        let child = match launcher.launch(job).await {
+            Ok(child) => child,
+            // Our own copy of the claim is closed: if it is held all the same, a supervisor was started, and what failed is
+            // to hear of its end. The claim will tell that as well.
+            Err(NotLaunched::Failed(err)) if !never_began(&self.dir, boot_id) => {
+                tracing::debug!("a supervisor was started, but its end cannot be waited for: {err}");
+                None
+            }
+            Err(err) => return Err(err),
+        };
         let unit = child.is_none().then_some(self.unit);
         Ok(Running { dir: self.dir, socket: self.socket, child, unit, boot_id: boot_id.to_owned() })
     }
+}
+
+/// Whether the claim proves that nobody has started the command, and nobody will.
+fn never_began(dir: &RunDir, boot_id: &str) -> bool {
+    dir.claim(boot_id).is_ok_and(|claim| claim.trace() == Trace::NeverBegan)
 }
 
 /// A run that somebody supervises.

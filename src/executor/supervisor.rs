@@ -96,7 +96,7 @@ pub fn run() -> bool {
         // For the handler, which reads it where there is no record.
         let _ = fs::write(run::ERROR, err.to_string());
         // For a person who typed its name; the handler has it go nowhere.
-        eprintln!("opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
+        let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
     }
     done.is_ok()
 }

@@ -91,6 +91,9 @@ impl Handler<'_> {
             }
         }
         crash::point("acknowledged");
+        for key in &admitted.report {
+            progress.posting.accepted.remove(key); // it is asked for again
+        }
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())

@@ -21,13 +21,22 @@
 #[allow(dead_code, reason = "shared with tests/it")]
 mod support;
 
+#[cfg(target_arch = "x86_64")]
+mod errno;
 mod external;
 mod forged;
 mod kill_loop;
 mod lanes;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod names;
 mod points;
 mod power;
 mod remains;
 mod story;
+#[cfg(target_arch = "x86_64")]
+mod sweep;
+#[cfg(target_arch = "x86_64")]
 mod syscalls;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
