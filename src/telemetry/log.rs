@@ -61,8 +61,7 @@ pub fn init(options: Options) {
             return;
         }
     }
-    // A line that cannot be written is not said on standard error instead, which cannot be written either.
-    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let lines = tracing_subscriber::fmt::layer();
     if options.stderr_was_peer {
         let syslog = lines.event_format(Lines::Syslog).with_writer(Syslog).with_ansi(false).with_filter(ours);
         tracing_subscriber::registry().with(syslog).init();
