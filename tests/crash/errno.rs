@@ -35,13 +35,17 @@ fn errnos(call: &Call) -> &'static [Errno] {
         ("open" | "openat" | "creat", _) => &[EIO, ENOSPC, EMFILE, ENOMEM, EINTR],
         // A file is always ready, and needs no room to be read.
         ("read" | "readv" | "pread64" | "preadv" | "lseek", Kind::File) | ("getdents64", _) => &[EIO, ENOMEM, EINTR],
-        ("read" | "readv" | "recvfrom" | "recvmsg" | "accept4", Kind::Socket) => &[ENOMEM, EINTR, EAGAIN],
+        ("accept4", _) => &[EMFILE, ENOMEM, EAGAIN],
+        // Only who waits can be interrupted; and to take what has come already needs no memory.
+        ("read" | "readv" | "recvfrom" | "recvmsg", Kind::Socket) => &[ENOMEM, EINTR, EAGAIN],
+        ("read" | "readv" | "recvfrom" | "recvmsg", Kind::ReadySocket) => &[EAGAIN],
         ("read" | "readv", Kind::Pipe) => &[EINTR, EAGAIN],
         ("read" | "readv", _) => &[EAGAIN],
         ("write" | "writev" | "pwrite64" | "pwritev" | "ftruncate" | "fallocate", Kind::File) => {
             &[EIO, ENOSPC, ENOMEM, EINTR]
         }
         ("write" | "writev" | "sendto" | "sendmsg" | "connect", Kind::Socket) => &[ENOMEM, EINTR, EAGAIN],
+        ("write" | "writev" | "sendto" | "sendmsg" | "connect", Kind::ReadySocket) => &[ENOMEM, EAGAIN],
         ("write" | "writev", Kind::Pipe) => &[EINTR, EAGAIN],
         ("splice" | "tee" | "sendfile" | "copy_file_range", _) => &[EIO, ENOSPC, ENOMEM, EINTR, EAGAIN],
         ("fsync" | "fdatasync" | "sync_file_range", _) | ("close", Kind::File) => &[EIO, ENOSPC, EINTR],
@@ -53,7 +57,7 @@ fn errnos(call: &Call) -> &'static [Errno] {
         ("stat" | "lstat" | "fstat" | "newfstatat" | "statx" | "access" | "faccessat" | "faccessat2", _)
         | ("readlink" | "readlinkat" | "chdir" | "fchdir" | "statfs" | "fstatfs", _) => &[EIO, ENOMEM, EINTR],
         // To make a descriptor blocking or not needs nothing.
-        ("ioctl", _) if call.what != u64::from(libc::FIONBIO) => &[EIO, ENOMEM, EINTR],
+        ("ioctl", _) if call.what != libc::FIONBIO => &[EIO, ENOMEM, EINTR],
         ("fcntl", _) => match i32::try_from(call.what) {
             Ok(libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW) => {
                 &[ENOMEM, EINTR, EAGAIN, EIO]

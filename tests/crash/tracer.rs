@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     File,
     Directory,
     Socket,
+    /// A socket for which nobody waits in a call.
+    ReadySocket,
     Pipe,
     /// An event counter, a watch, a device.
     Other,
@@ -107,7 +109,9 @@ pub(crate) fn run(story: &Story, fault: Option<Fault>) -> Traced {
         let watchdog = scope.spawn(move || {
             let hung = matches!(watched.recv_timeout(DEADLINE), Err(RecvTimeoutError::Timeout));
             let all = if hung { node.processes() } else { Vec::new() };
-            all.into_iter().for_each(|pid| _ = kill(Pid::from_raw(pid), Signal::SIGKILL));
+            for pid in all {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
             hung
         });
         let mut tracer = Tracer::start(command, fault);
@@ -378,7 +382,11 @@ fn kind(pid: Pid, descriptor: u64) -> Kind {
     let path = format!("/proc/{pid}/fd/{descriptor}");
     let Ok(name) = fs::read_link(&path) else { return Kind::None };
     match name.to_string_lossy() {
-        name if name.starts_with("socket:") => Kind::Socket,
+        name if name.starts_with("socket:") => {
+            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
+            let flags = info.lines().find_map(|line| i32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+            if flags.is_some_and(|flags| flags & libc::O_NONBLOCK != 0) { Kind::ReadySocket } else { Kind::Socket }
+        }
         name if name.starts_with("pipe:") => Kind::Pipe,
         name if !name.starts_with('/') || name.starts_with("/dev/") => Kind::Other,
         _ if fs::metadata(path).is_ok_and(|is| is.is_dir()) => Kind::Directory,
