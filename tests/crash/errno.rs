@@ -116,9 +116,10 @@ fn a_disk_that_stays_full_or_broken_ends_the_handler_and_loses_nothing(dialect: 
     sweep("the disk fails", dialect, faults.collect(), SAMPLE_OF_DISKS, judge);
 }
 
-/// What may come of it: the handler ends with a status that the manual lists, and says nothing of a panic; an action whose
-/// own supervisor has lost its means in the middle of it may have ended unseen; one that could not be started three times,
-/// since the disk stays as it is, has that for its result. Nothing else.
+/// What may come of it: the handler ends with a status that the manual lists, and says nothing of a panic. One failure, of
+/// whomever, leaves each action its own result. Where the disk stays as it is, an action whose own supervisor has lost its
+/// means in the middle of it may have ended unseen, and one that could not be started three times has that for its
+/// result. Nothing else.
 fn judge(fault: Fault, traced: &Traced) -> Excuse {
     // The one call without which the runtime (tokio) does not go on, and says so in its own way: it is made before anything
     // is fetched, and cannot be made for it.
@@ -136,7 +137,6 @@ fn judge(fault: Fault, traced: &Traced) -> Excuse {
     }
     let mut excuse = Excuse::default();
     match fault {
-        Fault::Fail(Who::Supervisor(nth), ..) => excuse.unknown[nth] = true,
         Fault::FailOn(Who::Supervisor(nth), ..) => {
             excuse.unknown[nth] = true;
             excuse.not_started[nth] = true;
