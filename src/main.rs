@@ -1,7 +1,7 @@
 //! Process edge: arguments in, exit status out. The program itself is the library.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -92,7 +92,8 @@ fn helper(arguments: Vec<OsString>) -> ExitCode {
     match done.and_then(|done| done) {
         Ok(exit) => exit.into(),
         Err(err) => {
-            eprintln!("opensvc-actions: {}", err.report());
+            // What cannot be said, on a full disk for one, is still told by the exit status.
+            let _ = writeln!(std::io::stderr(), "opensvc-actions: {}", err.report());
             err.exit().into()
         }
     }

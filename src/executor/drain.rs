@@ -8,7 +8,7 @@
 //! What the command has left are its children: the kernel forgets neither that nor that orphans become so when a process
 //! executes another program. So it buries them.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -52,7 +52,7 @@ pub fn become_one(one: Option<OwnedFd>, other: Option<OwnedFd>) -> io::Result<()
 pub fn run() -> bool {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     if stdin.is_terminal() || stdout.is_terminal() {
-        eprintln!("opensvc-actions: {ARGUMENT} is not for people: see --help");
+        let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is not for people: see --help");
         return false;
     }
     // First the signal, then a look: an end between the two is seen by one of them.

@@ -92,8 +92,10 @@ impl Stream {
         while left > 0 {
             let Some(pipe) = &self.pipe else { break };
             let mut fds = [PollFd::new(pipe, PollFlags::IN)];
-            if !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) {
-                break;
+            match poll(&mut fds, Some(&Timespec::default())) {
+                Ok(1..) => {}
+                Err(Errno::INTR) => continue,
+                Ok(_) | Err(_) => break,
             }
             left = left.saturating_sub(self.read(buffer).max(1));
         }

@@ -139,7 +139,9 @@ const EXEC: u8 = b'X';
 #[must_use]
 pub fn run() -> bool {
     // A person who typed the name of this is told; the supervisor reads it from the other end of the standard input.
-    let usage = |why: &dyn std::fmt::Display| eprintln!("opensvc-actions: {ARGUMENT} is for the supervisor: {why}");
+    let usage = |why: &dyn std::fmt::Display| {
+        let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is for the supervisor: {why}");
+    };
     let back = match way_back() {
         Ok(back) => back,
         Err(err) => {

@@ -110,7 +110,7 @@ pub fn run() -> bool {
     };
     if let Err(err) = &done {
         // For a person who typed its name; the handler has it go nowhere.
-        eprintln!("opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
+        let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
     }
     done.is_ok()
 }

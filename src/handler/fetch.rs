@@ -97,6 +97,9 @@ impl Handler<'_> {
                 self.acknowledge(&mut progress.unacknowledged).await?;
             }
         }
+        for key in &admitted.report {
+            progress.posting.accepted.remove(key); // it is asked for again
+        }
         let posted = self.post(&admitted.report, progress).await?;
         self.commit_changes(&posted)?;
         Ok(!admitted.new.is_empty())

@@ -30,6 +30,8 @@ pub(super) struct Posting {
     pub(super) unreachable: BTreeSet<Queue>,
     /// How many exchanges with each queue went well.
     pub(super) successes: BTreeMap<Queue, u64>,
+    /// Results that were accepted since their collector last asked for them.
+    pub(super) accepted: BTreeSet<ActionKey>,
     /// Results that were refused, and how many exchanges had gone well by then: the next one that does shows that it is
     /// the result, and not the collector.
     refused: BTreeMap<ActionKey, u64>,
@@ -46,6 +48,7 @@ impl Posting {
         for (queue, successes) in beside.successes {
             *self.successes.entry(queue).or_default() += successes;
         }
+        self.accepted.extend(beside.accepted);
         self.refused.extend(beside.refused);
         for (queue, keys) in beside.troubles {
             self.troubles.entry(queue).or_default().extend(keys);
@@ -95,12 +98,18 @@ impl Handler<'_> {
     /// Posts every result that no collector has accepted yet.
     pub(super) async fn report_finished(&mut self, progress: &mut Progress) -> Result<(), Error> {
         progress.posting.exit = Exit::Ok;
-        let finished = self.finished()?;
-        let mut recorded = Ok(());
+        let (accepted, finished): (Vec<_>, Vec<_>) =
+            self.finished()?.into_iter().partition(|key| progress.posting.accepted.contains(key));
+        // The record of that has failed, and may fail again.
+        let accepted: Vec<_> = accepted.into_iter().map(|key| Change::Reported(key, timestamp())).collect();
+        let mut recorded = self.commit_changes(&accepted).map(drop);
         for some in finished.chunks(100) {
             let posted = self.post(some, progress).await?;
-            // A full disk holds no result back: what cannot be recorded is posted once more later.
+            // A full disk holds no result back: what cannot be recorded is posted once more by the next handler.
             recorded = recorded.and(self.commit_changes(&posted).map(drop));
+        }
+        if recorded.is_ok() {
+            progress.posting.accepted.clear();
         }
         self.write_notes();
         recorded
@@ -226,6 +235,7 @@ impl Handler<'_> {
                     for key in &call.keys {
                         about_key!(debug, key, [message_id = log::REPORTED], "{key} reported");
                         posted.push(Change::Reported(*key, timestamp()));
+                        posting.accepted.insert(*key);
                     }
                 }
                 Ok(false) => posting.exit = posting.exit.and(Exit::TempFail),

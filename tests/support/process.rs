@@ -109,6 +109,17 @@ impl Launch {
         self
     }
 
+    /// For somebody who starts it and waits for it himself: a command without a socket, and the file that gets what it says
+    /// on standard error.
+    #[allow(dead_code, reason = "not every test binary traces")]
+    pub(crate) fn command(self) -> (Command, PathBuf) {
+        let (stdout, stderr) = (self.log.with_extension("out"), self.log.with_extension("err"));
+        let mut command = Command::new(self.program);
+        command.args(self.args).env_clear().envs(self.env).current_dir("/").stdin(Stdio::null());
+        command.stdout(File::create(stdout).unwrap()).stderr(File::create(&stderr).unwrap());
+        (command, stderr)
+    }
+
     pub(crate) fn start(self) -> Process {
         let Self { program, args, env, fds, user, log } = self;
         let mut command = match fds {

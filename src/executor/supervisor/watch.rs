@@ -21,6 +21,12 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How often it is, before what is left is left: for some 15 seconds.
 const KILLS: u32 = 20;
 
+/// How often it is looked whether the command has ended although no signal has told.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The same when nothing can print any more: most likely it has.
+const LOOK_SOON: Duration = Duration::from_secs(1);
+
 /// What is waited for beside the command's output.
 pub(super) struct Watched<'a> {
     /// A child has ended.
@@ -137,10 +143,11 @@ struct Ready {
 }
 
 fn wait(output: &Output, watched: &Watched<'_>, deadline: Option<Instant>) -> io::Result<Ready> {
-    let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now())).and_then(|left| {
-        // A millisecond more, so that the deadline has passed when this returns.
-        Timespec::try_from(left + Duration::from_millis(1)).ok()
-    });
+    // A millisecond more, so that the deadline has passed when this returns.
+    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+    let is_silent = output.stdout.pipe.is_none() && output.stderr.pipe.is_none();
+    let look = if is_silent { LOOK_SOON } else { LOOK_EVERY };
+    let timeout = Timespec::try_from(left.map_or(look, |left| left.min(look))).ok();
     let sources = [
         Some(watched.child.as_fd()),
         output.stdout.pipe.as_ref().map(AsFd::as_fd),
@@ -149,14 +156,16 @@ fn wait(output: &Output, watched: &Watched<'_>, deadline: Option<Instant>) -> io
         Some(watched.stop.as_fd()),
     ];
     let mut fds: Vec<_> = sources.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {}
+    // What a signal writes may have found no room: that it came, or that nothing has for long, is reason enough to look.
+    let is_untold = match poll(&mut fds, timeout.as_ref()) {
+        Ok(ready) => ready == 0,
+        Err(Errno::INTR) => true,
         Err(errno) => return Err(errno.into()),
-    }
+    };
     let mut events = fds.iter().map(|fd| !fd.revents().is_empty());
     let mut next = |source: &Option<_>| source.is_some() && events.next().unwrap_or_default();
     Ok(Ready {
-        child: next(&sources[0]),
+        child: next(&sources[0]) | is_untold,
         stdout: next(&sources[1]),
         stderr: next(&sources[2]),
         cancel: next(&sources[3]),
