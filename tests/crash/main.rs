@@ -8,6 +8,7 @@
 //! * `remains`: what a killed supervisor leaves behind is ended, and no stranger with it;
 //! * `kill_loop`: SIGKILL at random, to anybody (`CRASH_SEED`, `CRASH_CYCLES`);
 //! * `syscalls`: SIGKILL at the system calls of a handler, by strace;
+//! * `cut`: the network, after every byte of each exchange (`CRASH_SEED`);
 //! * `power`: the disk as a power cut leaves it, rebuilt from the system calls of a run.
 //!
 //! `CRASH_FULL=1` takes every step where the tests otherwise take a sample.
@@ -21,6 +22,8 @@
 #[allow(dead_code, reason = "shared with tests/it")]
 mod support;
 
+mod cut;
+mod cutter;
 mod external;
 mod forged;
 mod kill_loop;
