@@ -5,6 +5,8 @@
 //! time, or stays away until the handler has ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::cutter::{Cut, Cutter, How, Way};
 use crate::story::{Random, Story, for_each_of, is_full, seed};
@@ -104,7 +106,12 @@ fn prove(wire: Wire, tls: bool, sample: usize) {
     let runs: Vec<_> = (0..5).map(|_| Reached::whole(wire, tls)).collect();
     let whole = [0, 1].map(|way| runs.iter().map(|run| run[way]).max().unwrap());
     let cuts = cuts(wire, tls, whole, sample, &mut Random(seed));
+    let (tried, begun) = (AtomicUsize::new(0), Instant::now());
     let came = for_each_of(AT_ONCE, &cuts, |cut| {
+        let nth = tried.fetch_add(1, Ordering::SeqCst);
+        if nth > 0 && nth % 1000 == 0 {
+            println!("{what}: {nth} of {} points after {:.0} s", cuts.len(), begun.elapsed().as_secs_f64());
+        }
         let came = catch_unwind(AssertUnwindSafe(|| run(wire, tls, *cut)));
         came.map_err(|panic| {
             let why = panic.downcast_ref::<String>().cloned();
