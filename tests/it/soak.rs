@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -461,8 +461,7 @@ fn keep_alive(node: &Node, collector: &Collector, listener: &TcpListener, notifi
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
-                    let mut peer = knock(listener);
-                    while !done.load(Ordering::SeqCst) && !is_over(&mut peer) {}
+                    wait_until_over(knock(listener), || !done.load(Ordering::SeqCst));
                 }
             });
         }
@@ -472,8 +471,7 @@ fn keep_alive(node: &Node, collector: &Collector, listener: &TcpListener, notifi
                 let command = ["echo done", "err oh exit 3", "env"][ids.len() % 3];
                 ids.push(collector.enqueue(Dialect::BOTH[ids.len() % 2], command));
             }
-            let mut peer = knock(listener);
-            while handler.is_running() && !is_over(&mut peer) {}
+            wait_until_over(knock(listener), || handler.is_running());
             if nth >= notifications / 10 && nth % notifications.div_ceil(100) == 0 && handler.is_running() {
                 samples.push(Taken::by(&handler));
             }
@@ -487,11 +485,13 @@ fn keep_alive(node: &Node, collector: &Collector, listener: &TcpListener, notifi
     (whole, samples)
 }
 
-/// Whether the handler has heard: it ends the connection. Waits a little.
-fn is_over(peer: &mut TcpStream) -> bool {
+/// Waits for the handler to hear a notification, which it shows by ending the connection, as long as it makes sense.
+fn wait_until_over(mut peer: TcpStream, mut makes_sense: impl FnMut() -> bool) {
     peer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    match peer.read(&mut [0]) {
-        Ok(count) => count == 0,
-        Err(err) => err.kind() == std::io::ErrorKind::ConnectionReset,
+    while makes_sense() {
+        match peer.read(&mut [0]) {
+            Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            _ => return,
+        }
     }
 }
