@@ -208,8 +208,11 @@ impl Day {
         self.note(what);
     }
 
-    fn minute(&mut self) {
-        match self.random.below(100) {
+    /// By chance; but at first each of what can go wrong, so that a short day has it, too.
+    fn minute(&mut self, nth: usize) {
+        let first = [93, 89, 98, 86, 87, 82, 88, 83, 84, 85, 76, 65, 99];
+        let forced = if nth % 3 == 0 { None } else { first.get(nth - nth / 3 - 1) };
+        match forced.copied().unwrap_or_else(|| self.random.below(100)) {
             0..42 => {
                 self.node.run().exits(0);
                 self.note("idle runs of the timer");
@@ -407,7 +410,7 @@ fn live(rpc: Wire) {
         if minute % minutes.div_ceil(48).max(2) == 0 {
             samples.push(day.sample(minute));
         }
-        day.minute();
+        day.minute(minute);
     }
     samples.push(day.sample(minutes));
     day.end(&name, &samples);
