@@ -2,6 +2,7 @@
 
 #![no_main]
 
+#[allow(dead_code, reason = "only its bound on lines")]
 mod batch;
 
 use std::cell::RefCell;
