@@ -281,7 +281,7 @@ impl Report {
                     .and_then(|status| i32::try_from(status.as_i64()?).ok())
                     .filter(|status| (1..=255).contains(status)),
             }),
-            other => Err(format!("the check says status {other:?}, not running, finished or failed")),
+            other => Err(format!("the check says status {}, not running, finished or failed", excerpt(other))),
         }
     }
 }
@@ -629,6 +629,15 @@ mod tests {
     }
 
     const RUNNING: &str = r#"{"status":"running","progress":"40 %"}"#;
+
+    #[test]
+    fn why_a_check_cannot_be_read_is_short_however_much_it_printed() {
+        let much = "y".repeat(60_000);
+        for printed in [much.clone(), format!("{{{much}"), format!(r#"{{"status":"{much}"}}"#)] {
+            let why = Report::read(&printed).unwrap_err();
+            assert!(why.len() < 400, "{} bytes", why.len());
+        }
+    }
 
     #[test]
     fn what_start_and_last_check_print_is_the_output() {

@@ -11,6 +11,7 @@
 //!   command;
 //! * `errno`: every file, process and network call of theirs fails in every way that the kernel knows, and the disk stays
 //!   full or broken;
+//! * `cut`: the network, after every byte of each exchange (`CRASH_SEED`);
 //! * `power`: the disk as a power cut leaves it, rebuilt from the system calls of a run.
 //!
 //! `CRASH_FULL=1` takes every step where the tests otherwise take a sample. The sweeps, each with one command that prints
@@ -20,11 +21,12 @@
 //! | --- | --- |
 //! | `CRASH_FULL=1 cargo test --release --test crash -- --nocapture syscalls::` | SIGKILL before every system call |
 //! | `CRASH_FULL=1 cargo test --release --test crash -- --nocapture errno::` | every call × every errno |
+//! | `CRASH_FULL=1 cargo test --release --test crash -- --nocapture cut::` | the network cut after every byte |
 //! | `CRASH_CYCLES=20000 cargo test --release --test crash -- --nocapture kill_loop::` | SIGKILL at random |
 //! | `CRASH_SEED=7 cargo test --test crash -- --nocapture syscalls:: errno::` | the sample of that seed, again |
 //! | `CRASH_ONLY="Handler epoll_ctl" cargo test --test crash -- --nocapture errno::` | the points so named |
 //!
-//! These two trace with ptrace(2) themselves (`tracer`), since strace counts calls but cannot tell one supervisor from
+//! The first two trace with ptrace(2) themselves (`tracer`), since strace counts calls but cannot tell one supervisor from
 //! another; they are for x86-64, as the names of the calls are.
 //!
 //! A second executable, with the feature `crash-points`, dies where it is told to (`src/crash.rs`). It is built on first
@@ -36,6 +38,8 @@
 #[allow(dead_code, reason = "shared with tests/it")]
 mod support;
 
+mod cut;
+mod cutter;
 #[cfg(target_arch = "x86_64")]
 mod errno;
 mod external;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -126,13 +127,28 @@ pub(crate) fn is_full() -> bool {
     std::env::var_os("CRASH_FULL").is_some()
 }
 
+/// A variable of the environment, if it is there and means something.
+pub(crate) fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Where a sample or a chance begins: `CRASH_SEED`, or another one each time. To be printed.
+pub(crate) fn seed() -> u64 {
+    from_environment("CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one("seed"))
+}
+
 /// Does something for each item, a few at a time: most of it is waiting. Gives what it came to.
 pub(crate) fn for_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    for_each_of(3, items, work)
+}
+
+/// The same, so many at a time.
+pub(crate) fn for_each_of<T: Sync, R: Send>(at_once: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let worker =
         || -> Vec<R> { std::iter::from_fn(|| items.get(next.fetch_add(1, Ordering::SeqCst)).map(&work)).collect() };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..3).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     })
 }

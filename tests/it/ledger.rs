@@ -50,11 +50,14 @@ fn ask(world: &World, query: &str) -> String {
 }
 
 /// A file system of its own over the state directory, as long as this lives. Root alone can make one.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
     fn new(world: &World, size: &str) -> Self {
-        let dir = state(world);
+        Self::at(state(world), size)
+    }
+
+    pub(crate) fn at(dir: PathBuf, size: &str) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let options = format!("size={size},mode=0700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&dir).status();
@@ -68,7 +71,7 @@ impl Mount {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
         let mut file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
         for size in [65_536, 4096, 1] {

@@ -38,6 +38,7 @@ mod scenarios;
 mod schedule;
 
 mod settings;
+mod soak;
 mod story;
 mod test_collector;
 mod tls;

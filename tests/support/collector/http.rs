@@ -20,18 +20,14 @@ pub(super) struct Request {
 impl Request {
     /// `None`: the peer has ended the connection between two requests.
     pub(super) fn read(stream: &mut BufReader<impl Read>) -> io::Result<Option<Self>> {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
+        let Some(line) = read_line(stream)? else { return Ok(None) };
         let mut words = line.split_whitespace().map(str::to_owned);
         let (Some(method), Some(path)) = (words.next(), words.next()) else {
             return Err(io::Error::other(format!("no request line: {line:?}")));
         };
         let mut headers = Vec::new();
         loop {
-            let mut line = String::new();
-            stream.read_line(&mut line)?;
+            let line = read_line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
             if headers.len() > HEADERS_MAX {
@@ -50,6 +46,17 @@ impl Request {
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A line that is whole. `None`: there is none any more. One that breaks off is no request, as little as a head without its
+/// empty line is.
+fn read_line(stream: &mut BufReader<impl Read>) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    match stream.read_line(&mut line)? {
+        0 => Ok(None),
+        _ if line.ends_with('\n') => Ok(Some(line)),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 

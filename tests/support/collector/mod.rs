@@ -219,7 +219,7 @@ impl Collector {
     pub(crate) fn go_back_to(&self, rows: Vec<Row>) {
         self.shared.change(|state| {
             state.rows = rows;
-            state.events.clear();
+            state.forget_events();
         });
     }
 

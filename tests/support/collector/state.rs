@@ -1,5 +1,6 @@
 //! What a collector knows: its rows, by the real ones' rules, and everything that happened.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::TcpStream;
 
@@ -225,6 +226,8 @@ pub(super) struct Ticket(pub(super) u64);
 pub(super) struct State {
     pub(super) rows: Vec<Row>,
     pub(super) events: Vec<Event>,
+    /// How often each of them began.
+    counts: BTreeMap<Call, usize>,
     pub(super) faults: Vec<Planned>,
     /// Raised to let everything go on that is stalled.
     pub(super) releases: u64,
@@ -263,12 +266,13 @@ impl State {
     }
 
     pub(super) fn count(&self, wanted: Call) -> usize {
-        let is_wanted = |event: &&Event| match event {
-            Event::Connected => wanted == Call::Connection,
-            Event::Asked { call, .. } => *call == wanted,
-            _ => false,
-        };
-        self.events.iter().filter(is_wanted).count()
+        self.counts.get(&wanted).copied().unwrap_or_default()
+    }
+
+    /// Nothing has happened yet.
+    pub(super) fn forget_events(&mut self) {
+        self.events.clear();
+        self.counts.clear();
     }
 
     /// Notes that an exchange begins, and tells how it is to fail.
@@ -283,6 +287,7 @@ impl State {
             Call::Connection => Event::Connected,
             _ => Event::Asked { call, wire, bytes },
         });
+        *self.counts.entry(call).or_default() += 1;
         let nth = self.count(call);
         let planned = self
             .faults
