@@ -32,8 +32,6 @@ use crate::support::{DEADLINE, Dialect, Wire};
 
 /// As many as the ledger keeps.
 const TOMBSTONES: i64 = 100_000;
-/// What the log of the ledger has grown to when it begins anew: it is never cut shorter.
-const WHOLE_LOG: u64 = 1000 * (4096 + 24);
 
 /// What an action prints: nothing, little, much, and more than a report takes and so is kept on the node.
 const COMMANDS: [&str; 9] = [
@@ -154,7 +152,8 @@ impl Day {
         let day = Self { disk, node, collector, random, done, happened };
         day.node.run().exits(0);
         day.fill_tombstones();
-        while day.size("ledger.sqlite-wal") < WHOLE_LOG {
+        // Until the ledger has all the pages that it needs for the history that it keeps.
+        for _ in 0..4 {
             for _ in 0..10 {
                 day.collector.enqueue(Dialect::Oc3, "cat large cat-err large");
             }
