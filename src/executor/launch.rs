@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::SocketFlags;
+use rustix::net::{SendFlags, SocketFlags, send};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Child;
@@ -23,7 +23,7 @@ use crate::executor::kept;
 use crate::executor::launcher::{self, Job, Launcher, NotLaunched, Supervisor};
 use crate::executor::record::{self, Record};
 use crate::executor::run::{self, Claim, RunDir};
-use crate::executor::supervisor::Spec;
+use crate::executor::supervisor::{GOES_ON, Spec};
 
 /// How often a handler that attached looks whether the supervisor still lives. One that launched it need not look.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -130,11 +130,8 @@ impl Prepared {
             Some(Supervisor { child, connection }) => (Some(child), Some(connection)),
             None => (None, None),
         };
-        // From here on it runs: nothing may look like a failed start.
-        let connection = connection.and_then(|connection| {
-            connection.set_nonblocking(true).and_then(|()| UnixStream::from_std(connection)).ok()
-        });
-        Ok(Running { dir: self.dir, socket, connection, child, unit, boot_id: boot_id.to_owned() })
+        let heard = Vec::new();
+        Ok(Running { dir: self.dir, socket, connection, heard, child, unit, boot_id: boot_id.to_owned() })
     }
 }
 
@@ -151,6 +148,8 @@ pub struct Running {
     socket: Option<UnixListener>,
     /// On which one that it has started hands its record over.
     connection: Option<UnixStream>,
+    /// What came of that so far.
+    heard: Vec<u8>,
     child: Option<Child>,
     /// The unit that it was to be, if the service manager was asked to start it.
     unit: Option<String>,
@@ -168,14 +167,22 @@ pub enum End {
 
 /// A supervisor that waits to hear that its record is in the ledger.
 #[derive(Debug)]
-pub struct Told(UnixStream);
+pub struct Told {
+    connection: UnixStream,
+    /// It is our child, and would see to another command.
+    next: Option<Child>,
+}
 
 impl Told {
-    /// Tells it. If it has gone meanwhile, it has synced the record itself.
-    pub fn recorded(self) {
-        let told = self.0.into_std().and_then(|mut supervisor| supervisor.write_all(b"R"));
-        if let Err(err) = told {
-            tracing::debug!("a supervisor did not wait: {err}");
+    /// Tells it. If it has gone meanwhile, it has synced the record itself. Gives it back if it would see to another command.
+    pub fn recorded(self) -> Option<Supervisor> {
+        // One byte always has room.
+        match send(&self.connection, b"R", SendFlags::NOSIGNAL) {
+            Ok(_) => self.next.map(|child| Supervisor { child, connection: self.connection }),
+            Err(err) => {
+                tracing::debug!("a supervisor did not wait: {err}");
+                None
+            }
         }
     }
 }
@@ -202,7 +209,8 @@ impl Running {
     /// When the directory cannot be used.
     pub fn attach_to(dir: RunDir, boot_id: &str) -> io::Result<Self> {
         let socket = Some(listen(&dir)?);
-        Ok(Self { dir, socket, connection: None, child: None, unit: None, boot_id: boot_id.to_owned() })
+        let (connection, heard, child) = (None, Vec::new(), None);
+        Ok(Self { dir, socket, connection, heard, child, unit: None, boot_id: boot_id.to_owned() })
     }
 
     /// Waits for the end. May be given up at any point: the run goes on.
@@ -224,8 +232,13 @@ impl Running {
             tokio::select! {
                 biased;
                 // Only this much can be given up for the others: an offer that was begun is heard to its end.
-                offer = offer(self.socket.as_ref(), &mut self.connection) => {
-                    if let Ok(Some(recorded)) = hear(offer?).await {
+                () = begun(self.connection.as_ref(), &mut self.heard) => {
+                    if let Some(recorded) = self.hear_ours().await {
+                        return Ok(recorded);
+                    }
+                }
+                knock = accept(self.socket.as_ref()) => {
+                    if let Ok(Some(recorded)) = hear(knock?).await {
                         return Ok(recorded);
                     }
                 }
@@ -237,10 +250,8 @@ impl Running {
 
     /// A record that waits to be accepted, whatever the runtime knows of it.
     async fn offered(&mut self) -> io::Result<Option<End>> {
-        if let Some(connection) = self.connection.take() {
-            if let Ok(Some(recorded)) = hear(connection).await {
-                return Ok(Some(recorded));
-            }
+        if let Some(recorded) = self.hear_ours().await {
+            return Ok(Some(recorded));
         }
         let Some(socket) = &self.socket else { return Ok(None) };
         // The socket does not block.
@@ -251,6 +262,27 @@ impl Running {
             }
         }
         Ok(None)
+    }
+
+    /// Takes the record that the supervisor hands over which this process has started. `None`: it has closed the connection.
+    async fn hear_ours(&mut self) -> Option<End> {
+        let (mut connection, mut bytes) = (self.connection.take()?, std::mem::take(&mut self.heard));
+        let whole = async {
+            while Record::length(&bytes).is_none_or(|length| bytes.len() <= length)
+                && bytes.len() as u64 <= record::LIMIT
+            {
+                if connection.read_buf(&mut bytes).await.unwrap_or_default() == 0 {
+                    return false;
+                }
+            }
+            true
+        };
+        // Behind the record it says whether it would go on.
+        let is_whole = timeout(OFFER_WITHIN, whole).await == Ok(true);
+        let goes_on = is_whole && bytes.pop() == Some(GOES_ON);
+        let record = Record::decode(&bytes)?;
+        let next = self.child.take().filter(|_| goes_on);
+        Some(End::Recorded(Box::new(record), Some(Told { connection, next })))
     }
 
     /// What the supervisor could not do, if it said so, or who may know.
@@ -276,23 +308,30 @@ async fn hear(mut supervisor: UnixStream) -> io::Result<Option<End>> {
     let mut offered = (&mut supervisor).take(record::LIMIT);
     match timeout(OFFER_WITHIN, offered.read_to_end(&mut bytes)).await {
         Ok(Ok(_)) => {
-            let record = Record::decode(&bytes);
-            Ok(record.map(|record| End::Recorded(Box::new(record), Some(Told(supervisor)))))
+            let told = Told { connection: supervisor, next: None };
+            Ok(Record::decode(&bytes).map(|record| End::Recorded(Box::new(record), Some(told))))
         }
         Ok(Err(err)) => Err(err),
         Err(_) => Ok(None),
     }
 }
 
-/// Waits for a supervisor that has something to say, wherever it says it. May be given up.
-async fn offer(socket: Option<&UnixListener>, connection: &mut Option<UnixStream>) -> io::Result<UnixStream> {
-    if let Some(readable) = connection {
-        readable.readable().await?;
+/// Waits until something comes on a connection, or its end, and takes it. May be given up.
+async fn begun(connection: Option<&UnixStream>, heard: &mut Vec<u8>) {
+    let Some(connection) = connection else { return std::future::pending().await };
+    heard.reserve(4096); // most records are not longer
+    while connection.readable().await.is_ok() {
+        match connection.try_read_buf(heard) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
     }
-    match (connection.take(), socket) {
-        (Some(readable), _) => Ok(readable),
-        (None, Some(socket)) => Ok(socket.accept().await?.0),
-        (None, None) => std::future::pending().await,
+}
+
+async fn accept(socket: Option<&UnixListener>) -> io::Result<UnixStream> {
+    match socket {
+        Some(socket) => Ok(socket.accept().await?.0),
+        None => std::future::pending().await,
     }
 }
 

@@ -3,13 +3,13 @@
 //! A supervisor that this program starts itself may be started before anybody knows of what: the time that a process takes
 //! to come to life then passes beside the handler's own work. Its standard input is a socket, over which the order comes
 //! once the ledger says "started": two descriptors, the run directory and the claim in it, whose lock goes with it. On the
-//! same connection the record comes back. Whoever is the main process of a unit stands in the run directory from the
+//! same connection the record comes back, and the next order may follow. Whoever is the main process of a unit stands in the run directory from the
 //! beginning, with the claim as its standard input.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{FileType, fstat};
@@ -45,18 +45,23 @@ impl Order {
         rustix::stdio::dup2_stdin(&null)?;
         match kind {
             FileType::RegularFile => Ok(Some(Self { claim: File::from(given), handler: None })),
-            FileType::Socket => Self::from(UnixStream::from(given)),
+            FileType::Socket => Self::next(UnixStream::from(given)),
             _ => Err(io::Error::new(ErrorKind::InvalidInput, "there is no claim")),
         }
     }
 
-    fn from(handler: UnixStream) -> io::Result<Option<Self>> {
+    /// Waits for the next order of a handler. `None`: there is none.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub(super) fn next(handler: UnixStream) -> io::Result<Option<Self>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0; RUN.len()];
         let received = loop {
             match recvmsg(&handler, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(None), // it has gone with something unread
                 received => break received?,
             }
         };
@@ -79,7 +84,7 @@ impl Order {
     ///
     /// # Errors
     /// When the supervisor is gone: it got nothing.
-    pub(super) fn give(supervisor: &UnixStream, run: &OwnedFd, claim: &File) -> io::Result<()> {
+    pub(super) fn give(supervisor: impl AsFd, run: &OwnedFd, claim: &File) -> io::Result<()> {
         let descriptors = [run.as_fd(), claim.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);

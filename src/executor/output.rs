@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::Child;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read};
@@ -24,9 +23,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// The streams of a child, of each of which so many bytes stay in the current directory.
-    pub(super) fn of(child: &mut Child, kept: u64) -> Self {
-        let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
+    /// The streams of a command, of each of which so many bytes stay in the current directory.
+    pub(super) fn of(stdout: Option<OwnedFd>, stderr: Option<OwnedFd>, kept: u64) -> Self {
         let stream = |pipe: Option<OwnedFd>, which| {
             // A command can read its own output, and would leave whoever was told of it, and then waits for it, waiting.
             let pipe = pipe.filter(|pipe| ioctl_fionbio(pipe, true).is_ok());
@@ -113,7 +111,8 @@ mod tests {
     fn whoever_is_told_of_output_that_somebody_else_has_taken_does_not_wait_for_more() {
         // Should it wait, it sees the end.
         let mut child = Command::new("sleep").arg("3").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut output = Output::of(&mut child, 0);
+        let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
+        let mut output = Output::of(stdout, stderr, 0);
         output.read(true, true);
         assert!(output.stdout.pipe.is_some() && output.stderr.pipe.is_some());
         child.kill().unwrap();

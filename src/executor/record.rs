@@ -52,6 +52,15 @@ impl Record {
         bytes
     }
 
+    /// How many bytes the record has that begins with these, as soon as its first line tells.
+    #[must_use]
+    pub fn length(bytes: &[u8]) -> Option<usize> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let mut words = std::str::from_utf8(&bytes[..end]).ok()?.split(' ');
+        let body: usize = words.next().filter(|magic| *magic == MAGIC).and(words.next())?.parse().ok()?;
+        Some(end + 1).and_then(|head| head.checked_add(body))
+    }
+
     /// The record in `bytes`, if they are one, whole and unchanged.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -112,6 +121,16 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         assert_eq!(Record::decode(&record().encode()), Some(record()));
+    }
+
+    #[test]
+    fn a_record_tells_its_length_in_its_first_line() {
+        let bytes = record().encode();
+        let line = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        assert_eq!(Record::length(&bytes[..line]), Some(bytes.len()));
+        assert_eq!(Record::length(&bytes[..line - 1]), None);
+        assert_eq!(Record::length(b"opensvc-actions-record-1 18446744073709551615 0\n"), None);
+        assert_eq!(Record::length(b"something 5 0\n"), None);
     }
 
     #[test]

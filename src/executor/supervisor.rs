@@ -15,7 +15,8 @@
 //! 4. when the *command* has ended, it hands the end record to the handler that listens, which says when its ledger holds
 //!    it. If none listens, the record becomes a file, synced to the disk. A disk that is full loses no result: the
 //!    supervisor stays, with the claim held, until one of the two has worked;
-//! 5. if a daemon still holds the command's output, it becomes a bare drain of it ([`super::drain`]).
+//! 5. if a daemon still holds the command's output, it becomes a bare drain of it ([`super::drain`]). If nothing at all is
+//!    left of the command, it waits for the handler's next order instead, and ends with that handler.
 
 mod conclude;
 mod watch;
@@ -26,12 +27,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{MemfdFlags, Mode, inotify, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{Pid, getpid, getsid, setsid, umask};
+use rustix::process::{getpid, getsid, setsid, umask};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
 
@@ -52,6 +53,11 @@ use watch::{Seen, Watched, watch};
 
 /// The argument that makes this executable a supervisor of the run directory it stands in.
 pub const ARGUMENT: &str = "supervise";
+
+/// What a supervisor says behind the record that it hands to the handler that gave the order: it would see to another
+/// command, or it would not.
+pub const GOES_ON: u8 = b'N';
+const IS_LAST: u8 = b'L';
 
 /// The file that says what to run.
 const SPEC: &str = "spec";
@@ -95,24 +101,33 @@ impl Spec {
 pub fn run() -> bool {
     // First what needs no action, as an order may not have come yet; an error of that is told where the action is.
     let ready = Ready::make();
-    let done = match Order::wait() {
-        Ok(Some(order)) => {
-            crash::point("supervisor-begun");
-            let done = ready.and_then(|ready| supervise(ready, order));
-            if let Err(err) = &done {
-                // For the handler, which reads it where there is no record.
-                let _ = fs::write(run::ERROR, err.to_string());
-            }
-            done
+    let mut order = Order::wait();
+    let done = loop {
+        match order.map(|order| order.map(|order| see_to(ready.as_ref(), order))) {
+            Ok(Some(Ok(Some(handler)))) => order = Order::next(handler),
+            Ok(Some(Ok(None)) | None) => break Ok(()),
+            Ok(Some(Err(err))) | Err(err) => break Err(err),
         }
-        Ok(None) => Ok(()),
-        Err(err) => Err(err),
     };
     if let Err(err) = &done {
         // For a person who typed its name; the handler has it go nowhere.
         let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
     }
     done.is_ok()
+}
+
+/// Sees to one run. Gives the handler back for which it would see to another.
+fn see_to(ready: Result<&Ready, &io::Error>, order: Order) -> io::Result<Option<UnixStream>> {
+    crash::point("supervisor-begun");
+    let done = match ready {
+        Ok(ready) => supervise(ready, order),
+        Err(err) => Err(io::Error::new(err.kind(), err.to_string())),
+    };
+    if let Err(err) = &done {
+        // For the handler, which reads it where there is no record.
+        let _ = fs::write(run::ERROR, err.to_string());
+    }
+    done
 }
 
 /// What a supervisor needs for whichever action.
@@ -139,44 +154,54 @@ impl Ready {
 }
 
 /// An error before the `X` is in the claim means that the command never ran, and the free claim says so.
-fn supervise(ready: Ready, order: Order) -> io::Result<()> {
+///
+/// Gives the handler back if this process can see to another command of it: when nothing at all is left of this one, and
+/// nothing in this process has come of it either.
+fn supervise(ready: &Ready, order: Order) -> io::Result<Option<UnixStream>> {
     let (Ready { stop, child: child_signal, cancel }, Order { mut claim, handler }) = (ready, order);
-    let conclude = |record: &Record| conclude(record, handler, &stop);
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     let identity = match spec.user.as_deref() {
         Some(name) => inherited::closing_what_opens(|| Identity::find(name).map(Some))?,
         None => Ok(None),
     };
+    // Whoever knows the users may keep something in mind.
+    let may_go_on = spec.user.is_none();
     // First the watch, then the look: a cancellation between the two is seen by one of them.
-    inotify::add_watch(&cancel, ".", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
+    let watched = inotify::add_watch(cancel, ".", inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
     if let Some(reason) = cancelled() {
-        return conclude(&without_output(Ended::Cancelled(reason)));
+        return conclude(&without_output(Ended::Cancelled(reason)), handler, false, stop);
     }
     let identity = match found(&spec, identity) {
         Ok(identity) => identity,
-        Err(record) => return conclude(&record),
+        Err(record) => return conclude(&record, handler, false, stop),
     };
     let mut tree = Tree::new()?;
     crash::point("supervisor-unmarked");
     claim.write_all(format!("X{}", remains::this_supervisor(tree.group())).as_bytes())?;
     crash::point("supervisor-marked");
     let started = Instant::now();
-    let mut child = match inherited::unspared(|| start(&mut tree, &spec, identity.as_ref())) {
-        Ok(child) => child,
-        Err(record) => return conclude(&record),
+    let (stdout, stderr) = match inherited::unspared(|| start(&mut tree, &spec, identity.as_ref())) {
+        Ok(pipes) => pipes,
+        Err(record) => return conclude(&record, handler, false, stop),
     };
     crash::point("supervisor-spawned");
-    note_leader(&mut claim, &child);
+    note_leader(&mut claim, &tree);
     crash::point("supervisor-noted");
-    let mut output = Output::of(&mut child, spec.kept_output);
-    let watched = Watched { child: &child_signal, stop: &stop, cancel: &cancel };
-    let seen = watch(&mut tree, &spec, &mut output, &watched)?;
+    let mut output = Output::of(stdout, stderr, spec.kept_output);
+    let seen = watch(&mut tree, &spec, &mut output, &Watched { child: child_signal, stop, cancel })?;
     crash::point("supervisor-ended");
     let duration = started.elapsed();
     let [(stdout, stdout_pipe), (stderr, stderr_pipe)] = output.finish();
-    conclude(&Record::of(seen, duration, stdout, stderr, tree.usage()))?;
+    let is_clean = !seen.was_told && !tree.is_left() && stdout_pipe.is_none() && stderr_pipe.is_none();
+    let record = Record::of(seen, duration, stdout, stderr, tree.usage());
+    let handler = conclude(&record, handler, may_go_on && is_clean && tree.group().is_none(), stop)?;
     drop(claim); // from here on this run is over
-    drain::become_one(stdout_pipe, stderr_pipe)
+    if handler.is_some() {
+        let _ = inotify::remove_watch(cancel, watched);
+        return Ok(handler);
+    }
+    drain::become_one(stdout_pipe, stderr_pipe)?;
+    Ok(None)
 }
 
 /// A session of its own, without a terminal. The main process of a unit has one already.
@@ -196,9 +221,8 @@ fn readable_on(signal: i32) -> io::Result<UnixStream> {
 }
 
 /// Leaves the command's number and start time in the claim as well. Missing it changes nothing else.
-fn note_leader(claim: &mut File, child: &Child) {
-    let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(line) = leader.and_then(remains::leader) {
+fn note_leader(claim: &mut File, tree: &Tree) {
+    if let Some(line) = tree.leader().and_then(remains::leader) {
         let _ = claim.write_all(line.as_bytes());
     }
 }
@@ -218,8 +242,11 @@ fn found(spec: &Spec, identity: Result<Option<Identity>, NotFound>) -> Result<Op
     })
 }
 
+/// The pipes of both output streams of a command.
+type Pipes = (Option<OwnedFd>, Option<OwnedFd>);
+
 /// Starts the command; else the record that says why it has not run.
-fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Child, Box<Record>> {
+fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Pipes, Box<Record>> {
     let not_started = |err: &io::Error| Box::new(not_started(spec, err));
     let given = spec.input.as_deref().map(input).transpose().map_err(|err| not_started(&err))?;
     let (mut command, back) = match identity {
@@ -233,9 +260,11 @@ fn start(tree: &mut Tree, spec: &Spec, identity: Option<&Identity>) -> Result<Ch
     if identity.is_none() {
         command.stdin(given.map_or_else(Stdio::null, Stdio::from));
     }
-    let mut child = tree.start(&mut command).map_err(|err| not_started(&err))?;
+    let child = tree.start(&mut command).map_err(|err| not_started(&err))?;
     drop(command); // and with it our copy of the way back
-    let Some(Err(failure)) = back.map(Back::began) else { return Ok(child) };
+    let Some(Err(failure)) = back.map(Back::began) else {
+        return Ok((child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)));
+    };
     let _ = child.wait(); // it has nothing left to do
     Err(match failure {
         Failure::Exec(err) => not_started(&err),
@@ -298,7 +327,7 @@ fn not_yet_started(why: String) -> Record {
 
 /// The record of a command that has not run.
 fn without_output(ended: Ended) -> Record {
-    let seen = Seen { ended, survives: false };
+    let seen = Seen { ended, survives: false, was_told: false };
     Record::of(seen, Duration::ZERO, Clamp::new(), Clamp::new(), None)
 }
 
@@ -355,7 +384,10 @@ mod tests {
     #[test]
     fn a_lack_of_memory_and_survivors_are_said_beside_the_reason_or_alone() {
         let said = |ended: Ended, survives: bool, kills: u64| {
-            reason(&Seen { ended, survives }, Some(&Usage { oom_kills: Some(kills), ..Usage::default() }))
+            reason(
+                &Seen { ended, survives, was_told: false },
+                Some(&Usage { oom_kills: Some(kills), ..Usage::default() }),
+            )
         };
         assert_eq!(said(Ended::Exited(1), false, 0), None);
         let one = "the kernel killed one of its processes for want of memory";

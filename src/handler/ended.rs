@@ -22,7 +22,7 @@ impl Handler<'_> {
             Ok(outcome) => Ran::Ended(outcome, told),
             Err(not_started) => {
                 if let Some(told) = told {
-                    told.recorded();
+                    self.tell(told);
                 }
                 Ran::NotStarted(not_started)
             }

@@ -219,7 +219,9 @@ impl Handler<'_> {
         if ready.is_empty() {
             return Ok(false);
         }
-        self.expect_work();
+        if work.pending.told.is_empty() {
+            self.expect_work();
+        }
         let not_to_start = self.commit(&mut work.pending)?;
         for (lane, record, start) in ready {
             if not_to_start.contains(&record.key) {
@@ -241,9 +243,6 @@ impl Handler<'_> {
                     self.not_started(&record, err.to_string(), work);
                 }
             }
-        }
-        if work.lanes.waiting() > 0 {
-            self.expect_work();
         }
         Ok(true)
     }

@@ -75,7 +75,7 @@ impl<'a> Handler<'a> {
             pending.outbox.put(key);
         }
         for told in pending.told.drain(..) {
-            told.recorded();
+            self.tell(told);
             crash::point("told");
         }
         Ok(not_to_start)
@@ -91,6 +91,13 @@ impl<'a> Handler<'a> {
             crash::point("forgotten");
         }
         Ok(not_to_start)
+    }
+
+    /// Tells a supervisor that the ledger holds its record. It may see to another command.
+    pub(super) fn tell(&self, told: Told) {
+        if let (Some(supervisor), Ok(launcher)) = (told.recorded(), &self.launcher) {
+            launcher.give_back(supervisor);
+        }
     }
 
     /// Attaches to a command that runs already.
@@ -241,7 +248,7 @@ impl<'a> Handler<'a> {
                     return Ok(Ran::Left);
                 }
                 if let Some(outside) = self.goes_outside(record, &record_of_end)? {
-                    told.into_iter().for_each(Told::recorded);
+                    told.into_iter().for_each(|told| self.tell(told));
                     return Ok(Ran::Outside(Box::new(outside)));
                 }
                 match undefined(record, &record_of_end) {

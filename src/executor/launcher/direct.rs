@@ -1,12 +1,16 @@
 //! The launcher that needs nobody: the supervisor is a child of this process, and lives on without it.
+//!
+//! A process costs a multiple of what a supervisor does. So one that has seen a command to its end, and of whose command
+//! nothing is left, gets the next order; and the first is started before anybody knows of which action.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::UnixStream as StdStream;
 use std::process::Stdio;
 
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::Job;
@@ -19,25 +23,30 @@ use crate::executor::supervisor;
 pub struct Supervisor {
     /// Its process.
     pub child: Child,
-    /// On which it got its order, and hands its record over.
+    /// On which it gets its orders, and hands its records over.
     pub connection: UnixStream,
 }
 
 /// Starts supervisors.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    /// One that waits for its order: see [`Order`].
-    ahead: RefCell<Option<Supervisor>>,
+    /// Those that wait for an order.
+    idle: RefCell<Vec<Supervisor>>,
 }
 
 impl Direct {
     /// Starts a supervisor ahead of its action, so that it is ready when that is. Where it cannot be started, nobody is told:
     /// it is tried again when it is needed.
     pub(super) fn start_ahead(&self) {
-        let mut ahead = self.ahead.borrow_mut();
-        if ahead.is_none() {
-            *ahead = start().ok();
+        let mut idle = self.idle.borrow_mut();
+        if idle.is_empty() {
+            idle.extend(start());
         }
+    }
+
+    /// This one has nothing to do any more.
+    pub(super) fn give_back(&self, supervisor: Supervisor) {
+        self.idle.borrow_mut().push(supervisor);
     }
 
     /// Has a supervisor see to this run.
@@ -46,8 +55,8 @@ impl Direct {
     /// When there is no process to be had.
     pub(super) fn launch(&self, job: &Job<'_>) -> io::Result<Supervisor> {
         let run = OwnedFd::from(File::open(job.run)?);
-        let ahead = self.ahead.borrow_mut().take();
-        if let Some(supervisor) = ahead {
+        let idle = self.idle.borrow_mut().pop();
+        if let Some(supervisor) = idle {
             // One that was killed meanwhile got nothing.
             if Order::give(&supervisor.connection, &run, &job.claim).is_ok() {
                 return Ok(supervisor);
@@ -61,7 +70,9 @@ impl Direct {
 
 /// Starts a supervisor, which waits for its order. It is this very program, though that may have been replaced on the disk.
 fn start() -> io::Result<Supervisor> {
-    let (connection, theirs) = UnixStream::pair()?;
+    let (ours, theirs) = StdStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let connection = UnixStream::from_std(ours)?;
     let child = Command::new("/proc/self/exe")
         .arg0("opensvc-actions") // what people see in a list of processes
         .arg(supervisor::ARGUMENT)

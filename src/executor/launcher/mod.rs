@@ -156,6 +156,11 @@ impl Launcher {
         }
     }
 
+    /// A supervisor has seen to its command, and may see to another.
+    pub fn give_back(&self, supervisor: Supervisor) {
+        self.direct.give_back(supervisor);
+    }
+
     /// Whether the manager may be asked to start supervisors.
     #[must_use]
     pub const fn asks_manager(&self) -> bool {

@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
-use rustix::process::WaitStatus;
 
 use super::{Spec, cancelled};
 use crate::action::outcome::Ended;
@@ -42,6 +43,8 @@ pub(super) struct Seen {
     pub(super) ended: Ended,
     /// Something of a command that was to end cannot be killed.
     pub(super) survives: bool,
+    /// It was told to end.
+    pub(super) was_told: bool,
 }
 
 /// A command that was told to end.
@@ -85,7 +88,7 @@ pub(super) fn watch(tree: &mut Tree, spec: &Spec, output: &mut Output, watched: 
         let now = Instant::now();
         let Some(ending) = &mut ending else {
             if let Some(status) = tree.ended() {
-                return Ok(Seen { ended: how_it_ended(status), survives: false });
+                return Ok(Seen { ended: how_it_ended(status), survives: false, was_told: false });
             }
             let ended = if term_at.is_some_and(|at| at <= now) {
                 spec.timeout.map(Ended::TimedOut)
@@ -107,7 +110,7 @@ pub(super) fn watch(tree: &mut Tree, spec: &Spec, output: &mut Output, watched: 
             }
             if !tree.is_left() || ending.kills >= KILLS {
                 let ended = ending.ended.take().unwrap_or_else(|| how_it_ended(status));
-                return Ok(Seen { ended, survives: tree.is_left() });
+                return Ok(Seen { ended, survives: tree.is_left(), was_told: true });
             }
         }
         if ending.kill_at <= now {
@@ -116,8 +119,8 @@ pub(super) fn watch(tree: &mut Tree, spec: &Spec, output: &mut Output, watched: 
     }
 }
 
-fn how_it_ended(status: WaitStatus) -> Ended {
-    match (status.exit_status(), status.terminating_signal()) {
+fn how_it_ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
         (Some(code), _) => Ended::Exited(code),
         (None, Some(signal)) => Ended::Signaled(signal),
         (None, None) => Ended::Interrupted(format!("its end is not understood: {status:?}")),

@@ -18,10 +18,12 @@ pub(super) use process::{Known, Process, Snapshot, Stat};
 
 use std::collections::HashSet;
 use std::io;
-use std::process::{Child, Command};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, wait, waitid};
+use wait4::Wait4 as _;
 
 use crate::action::usage::Usage;
 
@@ -32,9 +34,13 @@ use process::signal;
 pub(super) struct Tree {
     group: Option<Group>,
     /// The command's own process.
-    leader: Option<Pid>,
+    leader: Option<Child>,
     /// How that has ended.
-    ended: Option<WaitStatus>,
+    ended: Option<ExitStatus>,
+    /// The most memory that it had, in bytes.
+    memory_peak: Option<u64>,
+    /// What the commands before have used.
+    before: Usage,
     /// The supervisor has children, or may have.
     is_left: bool,
 }
@@ -46,7 +52,8 @@ impl Tree {
     /// When the kernel does not make it so.
     pub(super) fn new() -> io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
-        Ok(Self { group: Group::own(), leader: None, ended: None, is_left: false })
+        let before = usage::of_children().unwrap_or_default();
+        Ok(Self { group: Group::own(), leader: None, ended: None, memory_peak: None, before, is_left: false })
     }
 
     /// Its control group, if it has one.
@@ -58,7 +65,7 @@ impl Tree {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(super) fn start(&mut self, command: &mut Command) -> io::Result<Child> {
+    pub(super) fn start(&mut self, command: &mut Command) -> io::Result<&mut Child> {
         let inside = self.group.as_ref().map(Group::enter);
         let child = command.spawn();
         let outside = self.group.as_ref().map(Group::leave);
@@ -66,13 +73,17 @@ impl Tree {
         if !matches!((inside, outside), (None | Some(Ok(())), None | Some(Ok(())))) {
             self.group = None;
         }
-        self.leader = child.as_ref().ok().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
         self.is_left = child.is_ok();
-        child
+        Ok(self.leader.insert(child?))
+    }
+
+    /// The command's own process.
+    pub(super) fn leader(&self) -> Option<Pid> {
+        self.leader.as_ref().map(Pid::from_child)
     }
 
     /// How the command itself has ended, once that was reaped.
-    pub(super) const fn ended(&self) -> Option<WaitStatus> {
+    pub(super) const fn ended(&self) -> Option<ExitStatus> {
         self.ended
     }
 
@@ -83,13 +94,13 @@ impl Tree {
 
     /// Buries whoever has ended. Tells whether anybody had.
     pub(super) fn reap(&mut self) -> bool {
-        let mut any = false;
+        let mut any = self.reap_leader();
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     any = true;
-                    if self.leader == Some(pid) && self.ended.is_none() {
-                        self.ended = Some(status);
+                    if self.leader() == Some(pid) && self.ended.is_none() {
+                        self.ended = Some(ExitStatus::from_raw(status.as_raw()));
                     }
                 }
                 Ok(None) => return any,
@@ -100,6 +111,19 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Buries the command's own process, if it has ended, and takes what it has used: whoever waits for any child is not told.
+    fn reap_leader(&mut self) -> bool {
+        let Some(leader) = &mut self.leader else { return false };
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if self.ended.is_some() || !matches!(waitid(WaitId::Pid(Pid::from_child(leader)), look), Ok(Some(_))) {
+            return false;
+        }
+        // It does not have to be waited for any more.
+        let Ok(used) = leader.wait4() else { return false };
+        (self.ended, self.memory_peak) = (Some(used.status), Some(used.rusage.maxrss));
+        true
     }
 
     /// Tells everything to end. Those who sleep until somebody wakes them are woken to hear it.
@@ -131,7 +155,8 @@ impl Tree {
 
     /// What it has used, as far as is known yet.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.group.as_ref().and_then(usage::of_group).or_else(usage::of_children)
+        let of_children = || Some(usage::since(&self.before, self.memory_peak, usage::of_children()?));
+        self.group.as_ref().and_then(usage::of_group).or_else(of_children)
     }
 }
 

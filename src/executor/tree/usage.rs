@@ -36,6 +36,20 @@ pub(super) fn of_children() -> Option<Usage> {
     })
 }
 
+/// What `all` is more than `before`. A peak is no sum: unless that of the command is known, that of all of them is its own
+/// only if it is a new one.
+pub(super) fn since(before: &Usage, peak: Option<u64>, all: Usage) -> Usage {
+    let more = |all: Option<u64>, before: Option<u64>| Some(all?.saturating_sub(before.unwrap_or_default()));
+    Usage {
+        user_usec: all.user_usec.saturating_sub(before.user_usec),
+        system_usec: all.system_usec.saturating_sub(before.system_usec),
+        memory_peak: all.memory_peak.filter(|all| Some(*all) > before.memory_peak).or(peak),
+        read_bytes: more(all.read_bytes, before.read_bytes),
+        written_bytes: more(all.written_bytes, before.written_bytes),
+        ..all
+    }
+}
+
 fn microseconds(time: TimeVal) -> u64 {
     let (seconds, rest) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_usec()));
     seconds.unwrap_or_default().saturating_mul(1_000_000).saturating_add(rest.unwrap_or_default())
@@ -55,6 +69,24 @@ fn sum(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_earlier_commands_have_used_is_not_counted_again() {
+        let usage = |n: u64| Usage {
+            user_usec: n,
+            system_usec: 2 * n,
+            memory_peak: Some(3 * n),
+            read_bytes: Some(4 * n),
+            written_bytes: None,
+            ..Usage::default()
+        };
+        let more = since(&usage(10), Some(7), usage(11));
+        assert_eq!((more.user_usec, more.system_usec, more.read_bytes, more.written_bytes), (1, 2, Some(4), None));
+        assert_eq!(more.memory_peak, Some(33), "a new peak is its own");
+        assert_eq!(since(&usage(10), Some(7), usage(10)).memory_peak, Some(7));
+        assert_eq!(since(&usage(10), None, usage(10)).memory_peak, None);
+        assert_eq!(since(&Usage::default(), None, usage(10)), usage(10));
+    }
 
     #[test]
     fn the_kernels_words_are_understood() {
