@@ -52,7 +52,7 @@ pub(crate) const POINTS: [Point; 38] = [
     once("posted"), // several results may go in one call
     each("reported"),
     each("forgotten"),
-    each("supervisor-waiting"),
+    once("supervisor-waiting"),
     each("supervisor-begun"),
     each("supervisor-unmarked"),
     unknown("supervisor-marked"),
