@@ -24,15 +24,33 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 use crate::executor::proc;
 use crate::executor::tree::{self, Group, Known, Process, Snapshot, Stat};
 
-/// What the supervisor writes behind the `X`: itself, how many processes were made since boot, and its command's control
-/// group.
-#[must_use]
-pub(super) fn this_supervisor(group: Option<&Group>) -> String {
-    let pid = getpid();
-    let group = group.map(|group| format!(" {}", group.note())).unwrap_or_default();
-    match (Stat::of(pid), processes_made()) {
-        (Some(stat), Some(made)) => format!(" {} {made}{group}\n", Known { pid, start: stat.start }),
-        _ => "\n".to_owned(), // without /proc nothing could be known again
+/// What of a supervisor finds its remains again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThisSupervisor {
+    known: Option<Known>,
+    /// How many processes were made on this machine by now.
+    made: Option<u64>,
+}
+
+impl ThisSupervisor {
+    /// This process, by now.
+    pub(super) fn here() -> Self {
+        let pid = getpid();
+        Self { known: Stat::of(pid).map(|stat| Known { pid, start: stat.start }), made: processes_made() }
+    }
+
+    /// The same a little later.
+    pub(super) fn renew(&mut self) {
+        self.made = processes_made();
+    }
+
+    /// What it writes behind the `X`: itself, how many processes were made since boot, and its command's control group.
+    pub(super) fn note(&self, group: Option<&Group>) -> String {
+        let group = group.map(|group| format!(" {}", group.note())).unwrap_or_default();
+        match (self.known, self.made) {
+            (Some(known), Some(made)) => format!(" {known} {made}{group}\n"),
+            _ => "\n".to_owned(), // without /proc nothing could be known again
+        }
     }
 }
 

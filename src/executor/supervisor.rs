@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{MemfdFlags, Mode, inotify, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{getpid, getsid, setsid, umask};
+use rustix::process::{getpid, getsid, set_child_subreaper, setsid, umask};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGCHLD, SIGTERM};
 
@@ -44,8 +44,9 @@ use crate::crash;
 use crate::executor::order::Order;
 use crate::executor::output::Output;
 use crate::executor::record::Record;
+use crate::executor::remains::ThisSupervisor;
 use crate::executor::run_as::{Back, Failure, Identity, NotFound};
-use crate::executor::tree::Tree;
+use crate::executor::tree::{Group, Tree};
 use crate::executor::{drain, inherited, remains, run};
 
 use conclude::conclude;
@@ -100,11 +101,17 @@ impl Spec {
 #[must_use]
 pub fn run() -> bool {
     // First what needs no action, as an order may not have come yet; an error of that is told where the action is.
-    let ready = Ready::make();
+    let mut ready = Ready::make();
     let mut order = Order::wait();
     let done = loop {
-        match order.map(|order| order.map(|order| see_to(ready.as_ref(), order))) {
-            Ok(Some(Ok(Some(handler)))) => order = Order::next(handler),
+        match order.map(|order| order.map(|order| see_to(ready.as_mut(), order))) {
+            Ok(Some(Ok(Some(handler)))) => {
+                // While nobody waits.
+                if let Ok(ready) = &mut ready {
+                    ready.this.renew();
+                }
+                order = Order::next(handler);
+            }
             Ok(Some(Ok(None)) | None) => break Ok(()),
             Ok(Some(Err(err))) | Err(err) => break Err(err),
         }
@@ -117,7 +124,7 @@ pub fn run() -> bool {
 }
 
 /// Sees to one run. Gives the handler back for which it would see to another.
-fn see_to(ready: Result<&Ready, &io::Error>, order: Order) -> io::Result<Option<UnixStream>> {
+fn see_to(ready: Result<&mut Ready, &mut io::Error>, order: Order) -> io::Result<Option<UnixStream>> {
     crash::point("supervisor-begun");
     let done = match ready {
         Ok(ready) => supervise(ready, order),
@@ -138,6 +145,9 @@ struct Ready {
     child: UnixStream,
     /// Watches the run directory, once that is known.
     cancel: OwnedFd,
+    this: ThisSupervisor,
+    /// The control group of the command, where this process is the main one of a unit: then there is one command.
+    group: Option<Group>,
 }
 
 impl Ready {
@@ -149,7 +159,8 @@ impl Ready {
         let (stop, child) = (readable_on(SIGTERM)?, readable_on(SIGCHLD)?);
         begin_session()?;
         let cancel = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        Ok(Self { stop, child, cancel })
+        set_child_subreaper(Some(getpid()))?;
+        Ok(Self { stop, child, cancel, this: ThisSupervisor::here(), group: Group::own() })
     }
 }
 
@@ -157,8 +168,9 @@ impl Ready {
 ///
 /// Gives the handler back if this process can see to another command of it: when nothing at all is left of this one, and
 /// nothing in this process has come of it either.
-fn supervise(ready: &Ready, order: Order) -> io::Result<Option<UnixStream>> {
-    let (Ready { stop, child: child_signal, cancel }, Order { mut claim, handler }) = (ready, order);
+fn supervise(ready: &mut Ready, order: Order) -> io::Result<Option<UnixStream>> {
+    let (Ready { stop, child: child_signal, cancel, this, group }, Order { mut claim, handler }) = (ready, order);
+    let cancel = &*cancel;
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     let identity = match spec.user.as_deref() {
         Some(name) => inherited::closing_what_opens(|| Identity::find(name).map(Some))?,
@@ -175,9 +187,9 @@ fn supervise(ready: &Ready, order: Order) -> io::Result<Option<UnixStream>> {
         Ok(identity) => identity,
         Err(record) => return conclude(&record, handler, false, stop),
     };
-    let mut tree = Tree::new()?;
+    let mut tree = Tree::new(group.take());
     crash::point("supervisor-unmarked");
-    claim.write_all(format!("X{}", remains::this_supervisor(tree.group())).as_bytes())?;
+    claim.write_all(format!("X{}", this.note(tree.group())).as_bytes())?;
     crash::point("supervisor-marked");
     let started = Instant::now();
     let (stdout, stderr) = match inherited::unspared(|| start(&mut tree, &spec, identity.as_ref())) {

@@ -43,7 +43,7 @@ pub(in crate::executor) struct Group {
 
 impl Group {
     /// Makes the groups of this supervisor, if it is alone in the control group of a unit of ours.
-    pub(super) fn own() -> Option<Self> {
+    pub(in crate::executor) fn own() -> Option<Self> {
         let text = proc::read("/proc/self/cgroup", 8192).ok()?;
         let path = unit_path(&text)?;
         let unit = MOUNTS.iter().map(|mount| Path::new(mount).join(path));

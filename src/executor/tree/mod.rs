@@ -22,7 +22,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, wait, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, wait, waitid};
 use wait4::Wait4 as _;
 
 use crate::action::usage::Usage;
@@ -46,14 +46,10 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Of a command that is yet to be started. From here on orphans come to this process.
-    ///
-    /// # Errors
-    /// When the kernel does not make it so.
-    pub(super) fn new() -> io::Result<Self> {
-        set_child_subreaper(Some(getpid()))?;
+    /// Of a command that is yet to be started. This process is a subreaper, so that orphans come to it.
+    pub(super) fn new(group: Option<Group>) -> Self {
         let before = usage::of_children().unwrap_or_default();
-        Ok(Self { group: Group::own(), leader: None, ended: None, memory_peak: None, before, is_left: false })
+        Self { group, leader: None, ended: None, memory_peak: None, before, is_left: false }
     }
 
     /// Its control group, if it has one.
