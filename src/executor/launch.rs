@@ -150,7 +150,7 @@ pub struct Running {
     connection: Option<UnixStream>,
     /// What came of that so far.
     heard: Vec<u8>,
-    child: Option<Child>,
+    child: Option<Box<Child>>,
     /// The unit that it was to be, if the service manager was asked to start it.
     unit: Option<String>,
     boot_id: String,
@@ -170,7 +170,7 @@ pub enum End {
 pub struct Told {
     connection: UnixStream,
     /// It is our child, and would see to another command.
-    next: Option<Child>,
+    next: Option<Box<Child>>,
 }
 
 impl Told {
@@ -335,7 +335,7 @@ async fn accept(socket: Option<&UnixListener>) -> io::Result<UnixStream> {
     }
 }
 
-async fn exit(child: &mut Option<Child>) {
+async fn exit(child: &mut Option<Box<Child>>) {
     match child {
         Some(child) => drop(child.wait().await),
         None => std::future::pending().await,

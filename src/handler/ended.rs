@@ -21,9 +21,7 @@ impl Handler<'_> {
         match self.outcome(record, end) {
             Ok(outcome) => Ran::Ended(outcome, told),
             Err(not_started) => {
-                if let Some(told) = told {
-                    self.tell(told);
-                }
+                self.tell(told);
                 Ran::NotStarted(not_started)
             }
         }

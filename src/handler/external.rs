@@ -134,7 +134,7 @@ impl Handler<'_> {
             let key = record.key;
             if let Ran::Ended(outcome, told) = self.ask(Rc::new(record), outside, Rc::default()).await? {
                 self.commit_changes(&[Change::Finished(key, outcome)])?;
-                told.into_iter().for_each(|told| self.tell(told));
+                self.tell(told);
             }
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Handler<'_> {
                     about_action!(warn, &record, [], "{key}: {why}; it is asked again");
                 }
                 dir.write_outside(&outside).map_err(Error::run(dir.path()))?;
-                told.into_iter().for_each(|told| self.tell(told));
+                self.tell(told);
                 crash::point("asked");
                 begun.remove().map_err(Error::run(begun.path()))?;
                 Ok(Ran::Outside(Box::new(outside)))

@@ -75,7 +75,7 @@ impl<'a> Handler<'a> {
             pending.outbox.put(key);
         }
         for told in pending.told.drain(..) {
-            self.tell(told);
+            self.tell(Some(told));
             crash::point("told");
         }
         Ok(not_to_start)
@@ -94,8 +94,8 @@ impl<'a> Handler<'a> {
     }
 
     /// Tells a supervisor that the ledger holds its record. It may see to another command.
-    pub(super) fn tell(&self, told: Told) {
-        if let (Some(supervisor), Ok(launcher)) = (told.recorded(), &self.launcher) {
+    pub(super) fn tell(&self, told: Option<Told>) {
+        if let (Some(supervisor), Ok(launcher)) = (told.and_then(Told::recorded), &self.launcher) {
             launcher.give_back(supervisor);
         }
     }
@@ -248,7 +248,7 @@ impl<'a> Handler<'a> {
                     return Ok(Ran::Left);
                 }
                 if let Some(outside) = self.goes_outside(record, &record_of_end)? {
-                    told.into_iter().for_each(|told| self.tell(told));
+                    self.tell(told);
                     return Ok(Ran::Outside(Box::new(outside)));
                 }
                 match undefined(record, &record_of_end) {

@@ -122,7 +122,7 @@ fn connect(path: &Path) -> Result<(Connection, i64, bool), LedgerError> {
         return Err(failed(unusable("it is gone, and its log is not")));
     }
     let was_used = length(path) > 0 && has_contact(path);
-    let (had_log, has_log) = (log(path).exists(), length(&log(path)) > 0);
+    let (is_new_log, has_log) = (!log(path).exists(), length(&log(path)) > 0);
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -157,7 +157,7 @@ fn connect(path: &Path) -> Result<(Connection, i64, bool), LedgerError> {
         upgrade(&mut connection, found).map_err(failed)?;
         tracing::info!("{} is brought from format {found} to {}", path.display(), schema::VERSION);
     }
-    Ok((connection, found, !had_log))
+    Ok((connection, found, is_new_log))
 }
 
 /// Brings an older format up to date, all of it or nothing.

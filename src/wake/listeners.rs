@@ -1,4 +1,4 @@
-//! Who listens on a TCP port: asked of the kernel by netlink, for listening sockets alone (sock_diag(7)).
+//! Who listens on a TCP port: asked of the kernel by netlink, for listening sockets alone (`sock_diag(7)`).
 //!
 //! Where the kernel does not answer that, `/proc/net/tcp` tells the same; but whoever reads it to the end of the listening
 //! sockets has the kernel walk its whole table of connections, which takes it milliseconds.
@@ -29,9 +29,8 @@ const PARTS: usize = 1000;
 
 /// The numbers of the sockets that listen on a port.
 pub(super) fn listening(port: u16) -> Vec<u64> {
-    let asked = [AddressFamily::INET, AddressFamily::INET6].into_iter().map(|family| ask(family, port));
-    let asked: io::Result<Vec<_>> = asked.collect();
-    let Ok(found) = asked else {
+    let families = [AddressFamily::INET, AddressFamily::INET6].into_iter();
+    let Ok(found) = families.map(|family| ask(family, port)).collect::<io::Result<Vec<_>>>() else {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
         return tables.into_iter().flat_map(|table| read(Path::new(table), port)).collect();
     };
@@ -39,13 +38,13 @@ pub(super) fn listening(port: u16) -> Vec<u64> {
 }
 
 fn ask(family: AddressFamily, port: u16) -> io::Result<Vec<u64>> {
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
-    send(&socket, &request(family, port), SendFlags::empty())?;
+    let kernel = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
+    send(&kernel, &request(family, port), SendFlags::empty())?;
     let mut found = Vec::new();
-    let mut part = vec![0; 32 * 1024];
+    let mut answer = vec![0; 32 * 1024];
     for _ in 0..PARTS {
-        let (read, _) = recv(&socket, &mut part[..], RecvFlags::empty())?;
-        if take(&part[..read], port, &mut found)? {
+        let (length, _) = recv(&kernel, &mut answer[..], RecvFlags::empty())?;
+        if take(&answer[..length], port, &mut found)? {
             return Ok(found);
         }
     }
@@ -69,12 +68,12 @@ fn request(family: AddressFamily, port: u16) -> Vec<u8> {
 }
 
 /// Takes the sockets of one part of an answer. Tells whether it was the last.
-fn take(mut part: &[u8], port: u16, found: &mut Vec<u64>) -> io::Result<bool> {
+fn take(mut rest: &[u8], port: u16, found: &mut Vec<u64>) -> io::Result<bool> {
     let cut = || io::Error::new(io::ErrorKind::InvalidData, "an answer that is cut");
-    while !part.is_empty() {
-        let length = number(part, 0).and_then(|length| usize::try_from(length).ok()).ok_or_else(cut)?;
-        let kind = part.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]])).ok_or_else(cut)?;
-        let message = part.get(..length).filter(|message| message.len() >= HEADER).ok_or_else(cut)?;
+    while !rest.is_empty() {
+        let length = number(rest, 0).and_then(|length| usize::try_from(length).ok()).ok_or_else(cut)?;
+        let kind = rest.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]])).ok_or_else(cut)?;
+        let message = rest.get(..length).filter(|message| message.len() >= HEADER).ok_or_else(cut)?;
         match kind {
             NLMSG_DONE => return Ok(true),
             SOCK_DIAG_BY_FAMILY => {
@@ -86,7 +85,7 @@ fn take(mut part: &[u8], port: u16, found: &mut Vec<u64>) -> io::Result<bool> {
             }
             _ => return Err(io::Error::other("the kernel does not tell of sockets")),
         }
-        part = part.get(length.next_multiple_of(4)..).unwrap_or_default();
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
 }

@@ -22,7 +22,7 @@ use crate::executor::supervisor;
 #[derive(Debug)]
 pub struct Supervisor {
     /// Its process.
-    pub child: Child,
+    pub child: Box<Child>,
     /// On which it gets its orders, and hands its records over.
     pub connection: UnixStream,
 }
@@ -83,5 +83,5 @@ fn start() -> io::Result<Supervisor> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    Ok(Supervisor { child, connection })
+    Ok(Supervisor { child: Box::new(child), connection })
 }

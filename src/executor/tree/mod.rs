@@ -151,7 +151,7 @@ impl Tree {
 
     /// What it has used, as far as is known yet.
     pub(super) fn usage(&self) -> Option<Usage> {
-        let of_children = || Some(usage::since(&self.before, self.memory_peak, usage::of_children()?));
+        let of_children = || Some(usage::since(&self.before, self.memory_peak, &usage::of_children()?));
         self.group.as_ref().and_then(usage::of_group).or_else(of_children)
     }
 }

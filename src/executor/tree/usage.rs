@@ -38,7 +38,7 @@ pub(super) fn of_children() -> Option<Usage> {
 
 /// What `all` is more than `before`. A peak is no sum: unless that of the command is known, that of all of them is its own
 /// only if it is a new one.
-pub(super) fn since(before: &Usage, peak: Option<u64>, all: Usage) -> Usage {
+pub(super) fn since(before: &Usage, peak: Option<u64>, all: &Usage) -> Usage {
     let more = |all: Option<u64>, before: Option<u64>| Some(all?.saturating_sub(before.unwrap_or_default()));
     Usage {
         user_usec: all.user_usec.saturating_sub(before.user_usec),
@@ -46,7 +46,7 @@ pub(super) fn since(before: &Usage, peak: Option<u64>, all: Usage) -> Usage {
         memory_peak: all.memory_peak.filter(|all| Some(*all) > before.memory_peak).or(peak),
         read_bytes: more(all.read_bytes, before.read_bytes),
         written_bytes: more(all.written_bytes, before.written_bytes),
-        ..all
+        ..all.clone()
     }
 }
 
@@ -80,12 +80,12 @@ mod tests {
             written_bytes: None,
             ..Usage::default()
         };
-        let more = since(&usage(10), Some(7), usage(11));
+        let more = since(&usage(10), Some(7), &usage(11));
         assert_eq!((more.user_usec, more.system_usec, more.read_bytes, more.written_bytes), (1, 2, Some(4), None));
         assert_eq!(more.memory_peak, Some(33), "a new peak is its own");
-        assert_eq!(since(&usage(10), Some(7), usage(10)).memory_peak, Some(7));
-        assert_eq!(since(&usage(10), None, usage(10)).memory_peak, None);
-        assert_eq!(since(&Usage::default(), None, usage(10)), usage(10));
+        assert_eq!(since(&usage(10), Some(7), &usage(10)).memory_peak, Some(7));
+        assert_eq!(since(&usage(10), None, &usage(10)).memory_peak, None);
+        assert_eq!(since(&Usage::default(), None, &usage(10)), usage(10));
     }
 
     #[test]
