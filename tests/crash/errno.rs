@@ -1,5 +1,5 @@
 //! Every file, process and network call of a run of three actions fails in every way in which the kernel may have it fail:
-//! those of the handler, of each supervisor from its clone on, and of what a supervisor makes until that executes the
+//! those of the handler, of the one supervisor of all three from its clone on, and of what it makes until that executes the
 //! command.
 //!
 //! Left out are the loader and the language's runtime, until `main`: what they cannot have ends the program before it is
@@ -118,8 +118,8 @@ fn a_disk_that_stays_full_or_broken_ends_the_handler_and_loses_nothing(dialect: 
 
 /// What may come of it: the handler ends with a status that the manual lists, and says nothing of a panic. One failure, of
 /// whomever, leaves each action its own result. Where the disk stays as it is, an action whose own supervisor has lost its
-/// means in the middle of it may have ended unseen, and one that could not be started three times has that for its
-/// result. Nothing else.
+/// means in the middle of it, or was to see to it later, may have ended unseen, and one that could not be started three
+/// times has that for its result. Nothing else.
 fn judge(fault: Fault, traced: &Traced) -> Excuse {
     // The one call without which the runtime (tokio) does not go on, and says so in its own way: it is made before anything
     // is fetched, and cannot be made for it.
@@ -137,9 +137,11 @@ fn judge(fault: Fault, traced: &Traced) -> Excuse {
     }
     let mut excuse = Excuse::default();
     match fault {
-        Fault::FailOn(Who::Supervisor(nth), ..) => {
-            excuse.unknown[nth] = true;
-            excuse.not_started[nth] = true;
+        Fault::FailOn(Who::Supervisor(_), ..) => {
+            for nth in traced.orders.saturating_sub(1)..3 {
+                excuse.unknown[nth] = true;
+                excuse.not_started[nth] = true;
+            }
         }
         Fault::FailOn(Who::Handler, ..) => excuse.not_started = [true; 3],
         _ => {}
@@ -208,13 +210,14 @@ fn what_cannot_be_said_on_a_full_disk_is_no_panic() {
 both!(a_command_whose_end_no_signal_tells_is_seen_to_end);
 fn a_command_whose_end_no_signal_tells_is_seen_to_end(dialect: Dialect) {
     let all = calls(dialect);
-    let of = |name: &str| all.iter().filter(|call| call.who == Who::Supervisor(1) && call.name == name).count();
-    // What a supervisor sends: two probes of its own descriptors, what the end of its command writes, and the record.
-    assert_eq!(of("sendto"), 4, "{all:?}");
+    let of = |name: &str| all.iter().filter(|call| call.who == Who::Supervisor(0) && call.name == name).count();
+    // What a supervisor sends: two probes of its own descriptors; of each of three actions, what the end of its command
+    // writes, and the record.
+    assert_eq!(of("sendto"), 2 + 3 * 2, "{all:?}");
     for nth in 1..=of("sendto") {
         for errno in [Errno::EAGAIN, Errno::ENOMEM] {
             let story = Story::new(dialect);
-            let fault = Fault::Fail(Who::Supervisor(1), "sendto", Kind::Socket, nth, errno);
+            let fault = Fault::Fail(Who::Supervisor(0), "sendto", Kind::Socket, nth, errno);
             let traced = tracer::run(&story, Some(fault));
             assert!(traced.fired == 1 && !traced.hung, "{fault}: {}\n{}", traced.code, traced.said);
             story.recover();

@@ -27,9 +27,11 @@ use crate::support::DEADLINE;
 pub(crate) enum Who {
     /// The handler, with all of its threads.
     Handler,
-    /// The nth process that the handler has made, from 0, from the first thing that it does: it becomes a supervisor.
+    /// The nth process that the handler has made, from 0, from the first thing that it does: it becomes a supervisor, of
+    /// one action after the other.
     Supervisor(usize),
-    /// What that has made, until it executes the command.
+    /// The nth process that supervisors have made, from 0, until it executes the command: of a run without a fault before
+    /// it, that of the nth action.
     Starting(usize),
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Traced {
     pub(crate) ends: Vec<(Who, i32)>,
     /// How often the fault was given.
     pub(crate) fired: usize,
+    /// How many orders supervisors had taken when it was given first: each is one action, and they come one after the other.
+    pub(crate) orders: usize,
     /// It did not end by itself.
     pub(crate) hung: bool,
 }
@@ -123,6 +127,7 @@ pub(crate) fn run(story: &Story, fault: Option<Fault>) -> Traced {
             calls: tracer.calls,
             ends: tracer.ends,
             fired: tracer.fired,
+            orders: tracer.orders,
             hung: watchdog.join().unwrap(),
         }
     })
@@ -168,6 +173,10 @@ struct Tracer {
     /// How supervisors, and what was to become a command, have ended.
     ends: Vec<(Who, i32)>,
     supervisors: usize,
+    /// How many processes supervisors have made.
+    starting: usize,
+    /// How many orders they have taken, until the fault.
+    orders: usize,
     counts: HashMap<Who, usize>,
     counts_of_names: HashMap<(Who, &'static str, Kind), usize>,
     /// Those whose program has made its own first call.
@@ -200,6 +209,8 @@ impl Tracer {
             mode: Mode::Calls,
             ends: Vec::new(),
             supervisors: 0,
+            starting: 0,
+            orders: 0,
             counts: HashMap::new(),
             counts_of_names: HashMap::new(),
             begun: HashMap::new(),
@@ -295,7 +306,10 @@ impl Tracer {
                 self.supervisors += 1;
                 Some(Who::Supervisor(self.supervisors - 1))
             }
-            Some(Who::Supervisor(nth)) if !is_thread => Some(Who::Starting(nth)),
+            Some(Who::Supervisor(_)) if !is_thread => {
+                self.starting += 1;
+                Some(Who::Starting(self.starting - 1))
+            }
             same => same,
         };
         self.tracees.insert(made, Tracee { who, answer: None });
@@ -317,6 +331,9 @@ impl Tracer {
                 if matches!(self.fault, Some(Fault::Fail(..))) {
                     self.mode = Mode::Ends;
                 }
+            } else if self.fired == 0 && matches!(who, Who::Supervisor(_)) && name(registers.orig_rax) == "recvmsg" {
+                // With nothing the handler says that it has no work left.
+                self.orders += usize::from(registers.rax == 1);
             }
             return;
         }

@@ -40,6 +40,7 @@ mod schedule;
 mod settings;
 mod soak;
 mod story;
+mod supervisors;
 mod test_collector;
 mod tls;
 mod trees;
