@@ -10,10 +10,10 @@
 //! connection ─► mark ─► lock ─► ledger::open ─► recover ─┐
 //!                                                        ▼
 //!    ┌───────────── collector.fetch ─► Batch { actions, malformed, unusable }
-//!    │                  │ admission, the whole answer ── durable: received          (1 sync an answer)
-//!    │              collector.acknowledge ── after the commit
+//!    │                  │ admission, the whole answer: received, durable with the first start
 //!    │                  │ per action ── durable: finished(k) + started(k+1)         (1 sync an action)
 //!    │              executor::launch ─► supervisor ─► command
+//!    │              collector.acknowledge ── beside the first command, before any result
 //!    │                  │ end record ── into the ledger with the next commit
 //!    │              collector.report ── beside other commands; reported(k) rides on a later commit
 //!    └── until a fetch brings nothing new, nothing is left to run and nobody has knocked ─► exit
@@ -75,7 +75,7 @@
 //! * Nothing is acknowledged to a collector that is not durable in the [`ledger`].
 //! * A command starts only after its start is durable. So after any crash it is known that it may have run, and it is
 //!   never run again by itself.
-//! * A command runs under a supervisor of its own, which lives on when the handler is killed, stopped or replaced, and
+//! * A command runs under a supervisor that has no other at that time, and that lives on when the handler is killed, stopped or replaced, and
 //!   leaves a record of how the command ended. Recovery looks, in this order, at the record, at the claim that the
 //!   supervisor holds (see [`executor::run`]), and at the boot: only what nobody can know is reported as 254.
 //! * A result is durable before it is posted, and posted until the collector accepts it, to the collector that the
