@@ -441,6 +441,8 @@ fn a_day_of_oc3_and_json_leaves_everything_as_flat_as_it_was() {
 fn a_handler_that_notifications_keep_alive_for_a_day_stays_as_small_as_it_was() {
     let collector = Collector::start();
     let node = Node::over(&collector, &[Wire::Oc3, Wire::RpcXml]);
+    // A ledger that grows takes memory for its pages, up to SQLite's bound, which a day's actions do not come to.
+    node.configure("[retention]\nhistory = \"2s\"\n");
     let listener = Node::listen();
     for life in 1..=5 {
         let (whole, samples) = keep_alive(&node, &collector, &listener, steps(3600.0));
@@ -454,8 +456,8 @@ fn a_handler_that_notifications_keep_alive_for_a_day_stays_as_small_as_it_was() 
         for sample in samples.iter().step_by(samples.len().div_ceil(9)).chain(samples.last()) {
             println!("soak: kept alive: {sample:?}");
         }
-        assert_flat("RSS of a handler kept alive, KiB", &samples, |taken| taken.rss, 5, 256);
-        assert_flat("its peak RSS, KiB", &samples, |taken| taken.peak_rss, 5, 256);
+        assert_flat("RSS of a handler kept alive, KiB", &samples, |taken| taken.rss, 0, 256);
+        assert_flat("its peak RSS, KiB", &samples, |taken| taken.peak_rss, 0, 256);
         // A connection more or less may be under way.
         assert_flat("its descriptors", &samples, |taken| taken.descriptors as u64, 0, 6);
         return;

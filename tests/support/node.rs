@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -179,10 +180,14 @@ impl Node {
         self.install_script("om", &include_str!("om.sh").replace("@DIR@", &self.root().display().to_string()));
     }
 
-    /// Puts an executable script into the node's `PATH`.
+    /// Puts an executable script into the node's `PATH`. Another process writes it: if this one did, a process that another
+    /// test starts at that moment would have it open for writing too, until it executes, and nobody could execute it then.
     pub(crate) fn install_script(&self, name: &str, text: &str) {
-        let path = self.write(&format!("bin/{name}"), text);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.path(&format!("bin/{name}"));
+        let install = Command::new("install").args(["-m", "755", "/dev/stdin"]).arg(path).stdin(Stdio::piped()).spawn();
+        let mut install = install.unwrap();
+        install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(install.wait().unwrap().success());
     }
 
     pub(crate) fn remove(&self, relative: &str) {
