@@ -35,9 +35,6 @@ impl Handler<'_> {
             if self.stop.is_asked() || progress.not_fetched.contains(&queue) || self.is_paused(progress)? {
                 continue;
             }
-            if std::mem::take(&mut progress.is_notified) {
-                self.expect_work();
-            }
             service::status(&format!("fetching {queue}"));
             match self.fetch(index, progress).await {
                 Ok(new) => news |= new,

@@ -118,8 +118,6 @@ pub struct Progress {
     not_fetched: BTreeSet<Queue>,
     /// Actions that became a new generation since the last notification: see [`fetch`].
     taken: BTreeSet<(Queue, ActionId)>,
-    /// A notification came, so that the next fetch most likely brings something.
-    is_notified: bool,
     /// Rows that are to be acknowledged, beside the first command.
     unacknowledged: BTreeMap<Queue, Vec<ActionId>>,
     /// Results that are being posted beside a fetch.
@@ -137,7 +135,6 @@ pub struct Progress {
 impl Progress {
     /// So many notifications are answered by the next fetch.
     pub fn heard(&mut self, notifications: u64) {
-        self.is_notified |= notifications > 0;
         self.counters.heard(notifications);
     }
 
