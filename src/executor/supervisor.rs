@@ -2,7 +2,7 @@
 //! command ended. It is this same executable, on a path of its own before anything else is set up: no runtime, no TLS,
 //! no database.
 //!
-//! It makes itself ready, and takes its order ([`super::order`]): a run directory, in which it stands from then on, and the
+//! It makes itself ready, and takes its order (`order.rs`): a run directory, in which it stands from then on, and the
 //! claim in it. Then
 //!
 //! 1. it writes an `X` and its own number into the claim, in one piece: if it is killed from here on, everything in its
