@@ -186,6 +186,7 @@ fn a_node_action_that_runs_already_is_a_barrier_though_it_would_be_refused_now(d
     let node = world.enqueue("wait gate echo node");
     let handler = world.node.handler().start();
     world.node.wait_for_start(node);
+    world.collector.wait_for_status(node, 'R');
     handler.signal(Signal::KILL);
     handler.wait().exits(137);
     world.node.configure(
