@@ -530,6 +530,15 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_an_order_are_the_same_order() {
+        for args in ["", "null", "-0", "0.1", "4444444444444444444400000000000000", "[1e308,{\"a\":5e-324}]"] {
+            let order = Order::read(&format!("external x {args}")).unwrap().unwrap();
+            let again = Order::read(&order.words().join(" ")).unwrap().unwrap();
+            assert_eq!(again, order, "{args}");
+        }
+    }
+
+    #[test]
     fn names_are_plain() {
         for name in ["a", "my.custom.action", "A-1_b", &"a".repeat(100)] {
             assert_eq!(wrong_name(name), None, "{name}");

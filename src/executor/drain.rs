@@ -10,7 +10,6 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -19,6 +18,8 @@ use rustix::io::{Errno, read};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::{WaitOptions, wait};
 use signal_hook::consts::SIGCHLD;
+
+use crate::executor::supervisor::readable_on;
 
 /// The argument that makes this executable a drain.
 pub const ARGUMENT: &str = "drain";
@@ -56,7 +57,7 @@ pub fn run() -> bool {
         return false;
     }
     // First the signal, then a look: an end between the two is seen by one of them.
-    let ended = ends_of_children();
+    let ended = readable_on(SIGCHLD);
     bury();
     let mut open: Vec<BorrowedFd<'_>> = vec![stdin.as_fd(), stdout.as_fd()];
     while !open.is_empty() {
@@ -84,14 +85,6 @@ fn is_open(pipe: BorrowedFd<'_>) -> bool {
         Ok(length) => length > 0,
         Err(errno) => matches!(errno, Errno::AGAIN | Errno::INTR),
     }
-}
-
-/// Becomes readable when a child has ended.
-fn ends_of_children() -> io::Result<UnixStream> {
-    let (reader, writer) = UnixStream::pair()?;
-    reader.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(SIGCHLD, writer)?;
-    Ok(reader)
 }
 
 /// Waits for every child that has ended.

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{FORBIDDEN, SIGPIPE};
 
 use crate::executor::proc;
+
+/// Where a process sees which descriptors it has.
+const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Where a process says how much the kernel should spare it when memory runs out.
 const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
@@ -19,11 +21,7 @@ const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 /// # Errors
 /// When it cannot be known which are open.
 pub(super) fn close_descriptors() -> io::Result<()> {
-    let entries = fs::read_dir("/proc/self/fd")?;
-    let numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|number| *number > 2) {
-        let _ = nix::unistd::close(number); // that of the directory is closed already
-    }
+    close(listed()?.into_iter().filter(|number| *number > 2)); // that of the directory is closed already
     Ok(())
 }
 
@@ -32,21 +30,24 @@ pub(super) fn close_descriptors() -> io::Result<()> {
 /// # Errors
 /// When it cannot be known which are open.
 pub(super) fn closing_what_opens<T>(work: impl FnOnce() -> T) -> io::Result<T> {
-    let before = descriptors()?;
+    // Not the one by which this is found out: it is closed, and what is left open may get its number.
+    let is_open = |number: &i32| fs::read_link(format!("{DESCRIPTORS}/{number}")).is_ok();
+    let before: Vec<i32> = listed()?.into_iter().filter(is_open).collect();
     let done = work();
-    for number in descriptors()?.into_iter().filter(|number| !before.contains(number)) {
-        let _ = nix::unistd::close(number);
-    }
+    close(listed()?.into_iter().filter(|number| !before.contains(number)));
     Ok(done)
 }
 
-/// Those that are open, but for the one by which this is found out.
-fn descriptors() -> io::Result<Vec<i32>> {
-    let directory = Path::new("/proc/self/fd");
-    let entries = fs::read_dir(directory)?;
-    let mut numbers: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    numbers.retain(|number| fs::read_link(directory.join(number.to_string())).is_ok());
-    Ok(numbers)
+/// Those that are open, and the one by which this is found out.
+fn listed() -> io::Result<Vec<i32>> {
+    let entries = fs::read_dir(DESCRIPTORS)?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn close(numbers: impl Iterator<Item = i32>) {
+    for number in numbers {
+        let _ = nix::unistd::close(number);
+    }
 }
 
 /// Makes every signal that this process was made to ignore an ordinary one for whatever it executes: a signal that is

@@ -117,10 +117,10 @@ impl Prepared {
         };
         let supervisor = match launcher.launch(job).await {
             Ok(supervisor) => supervisor,
-            // Our own copy of the claim is closed: if it is held all the same, a supervisor was started, and what failed is
-            // to hear of its end. The claim will tell that as well.
+            // Our own copy of the claim is closed: if it is held all the same, a supervisor was started, whatever has failed
+            // since. Its record, or the claim, will tell of its end.
             Err(NotLaunched::Failed(err)) if !never_began(&self.dir, boot_id) => {
-                tracing::debug!("a supervisor was started, but its end cannot be waited for: {err}");
+                tracing::debug!("a supervisor was started all the same: {err}");
                 None
             }
             Err(err) => return Err(err),

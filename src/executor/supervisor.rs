@@ -225,7 +225,7 @@ fn begin_session() -> io::Result<()> {
 }
 
 /// A descriptor that becomes readable with each signal of this kind.
-fn readable_on(signal: i32) -> io::Result<UnixStream> {
+pub(super) fn readable_on(signal: i32) -> io::Result<UnixStream> {
     let (reader, writer) = UnixStream::pair()?;
     reader.set_nonblocking(true)?;
     signal_hook::low_level::pipe::register(signal, writer)?;

@@ -169,10 +169,13 @@ impl Ledger {
 
     /// Writes what is durable when this returns, with the room of the reserve if need be.
     fn with_room<T>(&mut self, write: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let before = self.connection.total_changes();
         let written = self.write(write)?;
-        // Whatever the log holds is synced as one.
-        self.is_behind = false;
-        self.sync_name()?;
+        // Whatever the log holds is synced as one; but only a commit that writes something syncs it.
+        if self.connection.total_changes() > before {
+            self.is_behind = false;
+            self.sync_name()?;
+        }
         Ok(written)
     }
 
@@ -188,9 +191,7 @@ impl Ledger {
     /// Writes what need not survive a power cut. It still comes after all that was written before it, and before all
     /// that is written after it.
     fn unsynced<T>(&mut self, write: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
-        self.synchronous("NORMAL")?;
-        let written = write(&mut self.connection).map_err(|error| self.failed(error));
-        self.synchronous("FULL").and(written)
+        self.relaxed(|ledger| write(&mut ledger.connection).map_err(|error| ledger.failed(error)))
     }
 
     /// Writes, with the room of the reserve if need be, what becomes durable with the next commit that is, or with
@@ -199,9 +200,14 @@ impl Ledger {
         &mut self,
         write: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LedgerError> {
-        self.synchronous("NORMAL")?;
-        let written = self.write(write);
         self.is_behind = true;
+        self.relaxed(|ledger| ledger.write(write))
+    }
+
+    /// Writes without a sync.
+    fn relaxed<T>(&mut self, write: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.synchronous("NORMAL")?;
+        let written = write(self);
         self.synchronous("FULL").and(written)
     }
 
@@ -214,20 +220,22 @@ impl Ledger {
     /// # Errors
     /// When the disk does not take it.
     pub fn sync(&mut self) -> Result<(), LedgerError> {
-        if std::mem::take(&mut self.is_behind) {
+        if self.is_behind {
             let path = open::log(&self.path);
             let synced = File::open(&path).and_then(|log| log.sync_data());
             synced.map_err(|source| LedgerError::Sync { path, source })?;
             self.sync_name()?;
+            self.is_behind = false;
         }
         Ok(())
     }
 
     fn sync_name(&mut self) -> Result<(), LedgerError> {
-        if std::mem::take(&mut self.has_new_name) {
+        if self.has_new_name {
             let path = self.path.parent().unwrap_or(&self.path).to_owned();
             let synced = File::open(&path).and_then(|directory| directory.sync_all());
             synced.map_err(|source| LedgerError::Sync { path, source })?;
+            self.has_new_name = false;
         }
         Ok(())
     }

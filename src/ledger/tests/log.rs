@@ -50,3 +50,16 @@ fn who_reads_in_a_long_log_is_not_disturbed_and_holds_nobody_up() {
     ledger.shorten_log().unwrap();
     assert_eq!((bytes_of_log(state.path()), count()), (0, seen));
 }
+
+#[test]
+fn only_a_commit_that_writes_something_makes_durable_what_was_written_before_it() {
+    let state = tempfile::tempdir().unwrap();
+    let mut ledger = open(state.path());
+    ledger.receive(Queue::Rpc, HERE, &answer([row(1, RowStatus::Waiting)]), at(1)).unwrap();
+    assert!(ledger.is_behind);
+    let started = |id| Change::Started(key(id, 1), at(2), "boot".to_owned());
+    assert_eq!(ledger.commit(&[started(2)]).unwrap(), [key(2, 1)], "there is no such action");
+    assert!(ledger.is_behind, "nothing was written, and so nothing synced");
+    assert!(ledger.commit(&[started(1)]).unwrap().is_empty());
+    assert!(!ledger.is_behind);
+}
