@@ -29,6 +29,28 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+/// The command line of units: options alone.
+#[derive(Debug, Parser)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+struct WithoutCommand {
+    #[command(flatten)]
+    global: Global,
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// When it is wrong, or asks for help or the version.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        // To make all commands known takes a quarter of a millisecond, which every start would pay.
+        match WithoutCommand::try_parse() {
+            Ok(WithoutCommand { global }) => Ok(Self { global, command: None }),
+            Err(_) => Self::try_parse(),
+        }
+    }
+}
+
 /// The same error; a command that was mistyped is told.
 #[must_use]
 pub fn with_tip(mut err: clap::Error) -> clap::Error {

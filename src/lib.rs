@@ -56,7 +56,7 @@
 //! | when a timer's run may fetch | [`action::schedule`]; a delay between tries is [`action::retry`] |
 //! | a setting | [`config`]: its field with its bounds, its name among the known ones, its line in `examples/actions.toml` and in the manual; `tests/docs` says what is missing |
 //! | a keyword of `node.conf` | [`config`]: `node_conf.rs` reads the file, `keywords.rs` and `references.rs` say what a line means |
-//! | an exchange with a collector | [`collector`]: a codec for each dialect, `dialect.rs` for what they have in common, [`collector::http`] for the wire |
+//! | an exchange with a collector | [`collector`]: a codec for each dialect, `dialect.rs` for what they have in common, [`collector::http`] for the wire, `gate.rs` for connecting before there is anything to say |
 //! | a new dialect | a codec in `collector/`, an implementation of `Dialect`, a [`Queue`](action::Queue); `CONTRIBUTING.md` has the steps |
 //! | how a command's process is started | [`executor::launcher`]: a module for each way |
 //! | what happens around a command | [`executor::supervisor`]: it watches and ends it; [`executor::tree`]: what belongs to it; [`executor::record`]: how it is written down |

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Before anything can be printed: under inetd, standard error is the peer.
     let activation = Activation::take();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(err) => return usage(&with_tip(err), activation),
     };

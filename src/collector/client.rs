@@ -44,6 +44,11 @@ impl Collector {
         &self.endpoint
     }
 
+    /// Begins to connect. The queue is not asked for before [`Self::fetch`].
+    pub fn connect(&self) {
+        self.http.begin(self.dialect.fetch());
+    }
+
     /// Asks for the queue, once. A collector that says that it cannot be asked so is asked what it knows, and then as it
     /// knows; from then on that is how it is asked.
     ///
@@ -66,7 +71,10 @@ impl Collector {
     }
 
     async fn ask(&self) -> Result<Batch, CollectorError> {
-        let answer = self.http.exchange(self.dialect.fetch()).await?;
+        let answer = match self.http.exchange_begun().await {
+            Some(answer) => answer?,
+            None => self.http.exchange(self.dialect.fetch()).await?,
+        };
         self.dialect.fetched(answer).map_err(|err| err.without(&self.secret))
     }
 

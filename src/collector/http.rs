@@ -7,16 +7,19 @@ use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, redirect, retry, tls};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response, redirect, retry, tls};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{AlertDescription, CertificateError};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::collector::gate::Gate;
 use crate::collector::trace::Trace;
 use crate::config::{Proxy, QueueSettings, Secret};
 
@@ -34,7 +37,7 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
 const WHOLE_EXCHANGE: u32 = 10;
 
 /// What is sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Where to.
     pub url: String,
@@ -46,6 +49,12 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     /// The number of the call, for dialects whose answers repeat it.
     pub id: u64,
+}
+
+impl Request {
+    fn method(&self) -> Method {
+        if self.body.is_some() { Method::POST } else { Method::GET }
+    }
 }
 
 /// What came back, whatever its status.
@@ -145,6 +154,22 @@ pub struct Http {
     limit: Duration,
     /// Whether this node has a certificate to show.
     has_identity: bool,
+    gate: Gate,
+    /// What was begun and is not sent yet.
+    begun: Mutex<Option<Begun>>,
+}
+
+/// An exchange whose request waits for its connection, and the connection for the gate. It is given up when it is dropped.
+#[derive(Debug)]
+struct Begun {
+    request: Request,
+    response: JoinHandle<reqwest::Result<Response>>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.response.abort();
+    }
 }
 
 impl Http {
@@ -175,6 +200,8 @@ impl Http {
             .connect_timeout(settings.connect_timeout)
             .read_timeout(settings.request_timeout)
             .pool_max_idle_per_host(1);
+        let gate = Gate::new();
+        builder = builder.connector_layer(gate.clone());
         builder = with_trust(builder, settings)?;
         builder = with_proxy(builder, &settings.proxy)?;
         let identity = settings.tls.client_identity.as_ref();
@@ -186,7 +213,34 @@ impl Http {
             _ => HttpError::Setup(why(&err)),
         })?;
         let limit = settings.request_timeout.saturating_mul(WHOLE_EXCHANGE);
-        Ok(Self { client, secret: settings.uuid.clone(), limit, has_identity: identity.is_some() })
+        let (secret, has_identity) = (settings.uuid.clone(), identity.is_some());
+        Ok(Self { client, secret, limit, has_identity, gate, begun: Mutex::default() })
+    }
+
+    /// Begins to connect for a request, which is sent by [`Self::exchange_begun`] and not before.
+    pub fn begin(&self, request: Request) {
+        self.gate.close();
+        let response = tokio::spawn(self.prepare(&mut request.clone()).send());
+        self.begun().replace(Begun { request, response });
+    }
+
+    /// Sends the request that was begun, and reads the whole answer. `None`: none was begun.
+    pub async fn exchange_begun(&self) -> Option<Result<Answer, HttpError>> {
+        let mut begun = self.begun().take()?;
+        if begun.response.is_finished() {
+            // Behind the gate nothing comes to an end but what goes wrong: it is tried once more, as nothing was sent.
+            return Some(self.exchange(begun.request.clone()).await);
+        }
+        self.gate.open();
+        let request = begun.request.clone();
+        let trace = self.trace(&request);
+        let response = async {
+            match (&mut begun.response).await {
+                Ok(response) => response,
+                Err(err) => std::panic::resume_unwind(err.into_panic()), // nobody else could have aborted it
+            }
+        };
+        Some(self.answer_to(request, trace, response).await.map(|(answer, _)| answer))
     }
 
     /// Sends a request and reads the whole answer.
@@ -201,27 +255,58 @@ impl Http {
     ///
     /// # Errors
     /// As [`Self::exchange`].
-    pub async fn observe(&self, request: Request) -> Result<(Answer, Seen), HttpError> {
-        let url = request.url.clone();
-        let endless = |_| HttpError::Endless { url, limit: self.limit };
-        timeout(self.limit, self.whole_exchange(request)).await.map_err(endless)?
+    pub async fn observe(&self, mut request: Request) -> Result<(Answer, Seen), HttpError> {
+        self.begun().take(); // which the open gate would let pass
+        self.gate.open();
+        let trace = self.trace(&request);
+        let response = self.prepare(&mut request).send();
+        self.answer_to(request, trace, response).await
     }
 
-    async fn whole_exchange(&self, request: Request) -> Result<(Answer, Seen), HttpError> {
-        let Request { url, content_type, credentials, body, id } = request;
-        let method = if body.is_some() { Method::POST } else { Method::GET };
-        let trace =
-            Trace::request(&self.secret, (method.as_str(), &url), content_type, credentials.is_some(), body.as_deref());
-        let mut builder = self.client.request(method, &url).header(CONTENT_TYPE, content_type);
+    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trace(&self, request: &Request) -> Trace<'_> {
+        let Request { url, content_type, credentials, body, .. } = request;
+        let method = request.method();
+        Trace::request(&self.secret, (method.as_str(), url), content_type, credentials.is_some(), body.as_deref())
+    }
+
+    /// Takes the body out of the request: it may be large.
+    fn prepare(&self, request: &mut Request) -> RequestBuilder {
+        let mut builder =
+            self.client.request(request.method(), &request.url).header(CONTENT_TYPE, request.content_type);
         // An old answer from a cache would look like a redo of everything in it.
         builder = builder.header(CACHE_CONTROL, "no-cache");
-        if let Some((user, password)) = credentials {
+        if let Some((user, password)) = &request.credentials {
             builder = builder.basic_auth(user, Some(password.expose()));
         }
-        if let Some(body) = body {
+        if let Some(body) = request.body.take() {
             builder = builder.body(body);
         }
-        let mut response = builder.send().await.map_err(|err| self.failed(&url, err))?;
+        builder
+    }
+
+    /// Waits for the whole answer, so long as one may take.
+    async fn answer_to(
+        &self,
+        request: Request,
+        trace: Trace<'_>,
+        response: impl Future<Output = reqwest::Result<Response>>,
+    ) -> Result<(Answer, Seen), HttpError> {
+        let url = request.url.clone();
+        let endless = |_| HttpError::Endless { url, limit: self.limit };
+        timeout(self.limit, self.whole_answer(request, trace, response)).await.map_err(endless)?
+    }
+
+    async fn whole_answer(
+        &self,
+        Request { url, id, .. }: Request,
+        trace: Trace<'_>,
+        response: impl Future<Output = reqwest::Result<Response>>,
+    ) -> Result<(Answer, Seen), HttpError> {
+        let mut response = response.await.map_err(|err| self.failed(&url, err))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         let headers = response.headers().clone();

@@ -3,6 +3,7 @@
 mod certificate;
 pub mod client;
 mod dialect;
+mod gate;
 pub mod http;
 mod json;
 pub mod oc3;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::action::schedule::Verdict;
@@ -10,7 +11,7 @@ use crate::cli::Global;
 use crate::collector::client::Collector;
 use crate::commands::live::{How, Live};
 use crate::commands::scheduled::{self, Standing};
-use crate::commands::{load, now, pause, require_root};
+use crate::commands::{load, now, pause, require_root, system_time};
 use crate::config::{ConfigError, Network, Paths, Settings};
 use crate::crash;
 use crate::error::{Error, Exit};
@@ -273,7 +274,7 @@ impl<'a> Run<'a> {
     /// Becomes the handler.
     async fn hold(&mut self, lock: RunLock) -> Result<Seen, Error> {
         self.live.hold();
-        let (handler, progress) = self.holder.insert((self.handler(lock)?, Progress::default()));
+        let (handler, progress) = self.holder.insert((self.handler(lock, true).await?, Progress::default()));
         *progress = handler.begin().await?;
         Ok(Seen::Locked)
     }
@@ -285,25 +286,44 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn handler(&self, mut lock: RunLock) -> Result<Handler<'a>, Error> {
+    /// A handler that is about to `fetch`, or not.
+    async fn handler(&self, mut lock: RunLock, fetch: bool) -> Result<Handler<'a>, Error> {
         crash::point("locked");
         lock.sign();
         machine::remember(&self.paths.state);
         let settings = self.settings;
+        let collectors: Vec<_> = settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?;
+        let agent = agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref());
+        let launcher = self.launcher()?;
+        let others = dequeuers::find(self.paths, &settings.queues, settings.listener_port, &self.own_ports);
+        let nothing_stops = agent.is_ok() && launcher.is_ok() && others.is_empty() && !self.stop.is_asked();
+        if fetch && nothing_stops && lock.rest(settings.wake.min_interval, system_time()).is_none() && !self.is_paused()
+        {
+            // Its round trips pass while the ledger is opened.
+            collectors.first().into_iter().for_each(Collector::connect);
+        }
+        yield_now().await;
+        let ledger = RefCell::new(open_ledger(&self.paths.state)?);
+        yield_now().await;
         Ok(Handler {
             settings,
-            collectors: settings.queues.iter().map(Collector::new).collect::<Result<_, _>>()?,
-            agent: agent::find(&settings.execution.om, std::env::var_os("PATH").as_deref()),
+            collectors,
+            agent,
             state: &self.paths.state,
-            launcher: self.launcher()?,
+            launcher,
             boot_id: boot::id().map_err(Error::Start)?,
             environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
-            ledger: RefCell::new(open_ledger(&self.paths.state)?),
+            ledger,
             wake: self.wake,
-            others: dequeuers::find(self.paths, &settings.queues, settings.listener_port, &self.own_ports),
+            others,
             lock,
             stop: self.stop,
         })
+    }
+
+    /// As far as can be known: who has to know looks again.
+    fn is_paused(&self) -> bool {
+        Pause::in_force(&self.paths.state, now()).is_ok_and(|pause| pause.is_some())
     }
 
     /// Who starts commands; that there may be nobody is not decided here. Limits of the policy that cannot be held are a
@@ -351,7 +371,7 @@ impl<'a> Run<'a> {
         let why: Vec<_> = denials.iter().map(ToString::to_string).collect();
         tracing::debug!("nothing is fetched, by dequeue_actions.schedule: {}", why.join(", "));
         let Some(lock) = self.wake.try_lock()? else { return Ok(Some(Reported::Done(Exit::Ok))) };
-        let exit = self.handler(lock)?.report().await;
+        let exit = self.handler(lock, false).await?.report().await;
         let done = self.stop.is_asked() || self.wake.owed() != Some(Owed::ToSomebody);
         Ok(Some(if done { Reported::Done(exit) } else { Reported::FetchOwed }))
     }
@@ -363,7 +383,7 @@ impl<'a> Run<'a> {
         for tell in [true, false] {
             let before = self.wake.mark();
             if let Some(lock) = self.wake.try_lock()? {
-                let exit = self.handler(lock)?.report().await;
+                let exit = self.handler(lock, false).await?.report().await;
                 let done = self.stop.is_asked() || self.wake.mark() == before;
                 return Ok(if done { Reported::Done(exit) } else { Reported::FetchOwed });
             }

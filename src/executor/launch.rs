@@ -18,7 +18,6 @@ use tokio::time::{sleep, timeout};
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
-use crate::action::state::Trace;
 use crate::executor::kept;
 use crate::executor::launcher::{self, Job, Launcher, NotLaunched, Supervisor};
 use crate::executor::record::{self, Record};
@@ -115,16 +114,7 @@ impl Prepared {
             limits: limits.group,
             kill_grace: limits.kill_grace,
         };
-        let supervisor = match launcher.launch(job).await {
-            Ok(supervisor) => supervisor,
-            // Our own copy of the claim is closed: if it is held all the same, a supervisor was started, whatever has failed
-            // since. Its record, or the claim, will tell of its end.
-            Err(NotLaunched::Failed(err)) if !never_began(&self.dir, boot_id) => {
-                tracing::debug!("a supervisor was started all the same: {err}");
-                None
-            }
-            Err(err) => return Err(err),
-        };
+        let supervisor = launcher.launch(job).await?;
         let unit = supervisor.is_none().then_some(self.unit);
         let (child, connection) = match supervisor {
             Some(Supervisor { child, connection }) => (Some(child), Some(connection)),
@@ -133,11 +123,6 @@ impl Prepared {
         let heard = Vec::new();
         Ok(Running { dir: self.dir, socket, connection, heard, child, unit, boot_id: boot_id.to_owned() })
     }
-}
-
-/// Whether the claim proves that nobody has started the command, and nobody will.
-fn never_began(dir: &RunDir, boot_id: &str) -> bool {
-    dir.claim(boot_id).is_ok_and(|claim| claim.trace() == Trace::NeverBegan)
 }
 
 /// A run that somebody supervises.

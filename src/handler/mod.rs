@@ -289,9 +289,7 @@ impl Handler<'_> {
 
     /// How long a notified fetch has to wait still.
     fn too_soon(&self) -> Option<Duration> {
-        // A clock that was set back says nothing.
-        let since = now().duration_since(self.lock.last_empty_fetch()?).ok()?;
-        self.settings.wake.min_interval.checked_sub(since).filter(|rest| !rest.is_zero())
+        self.lock.rest(self.settings.wake.min_interval, now())
     }
 
     /// Repeats an exchange a few times while that can help. `None`: told to go before it began.

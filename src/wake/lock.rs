@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
@@ -241,12 +241,17 @@ pub struct RunLock {
 impl RunLock {
     /// Leaves this process's number in the file, for people. It carries no meaning for the protocol. The file's time
     /// of change is kept: it belongs to [`Self::note_empty_fetch`].
+    ///
+    /// Every number has the same length, so that the file is never emptied: ext4 writes a file that was out at once, and who
+    /// empties it next waits for that.
     pub fn sign(&mut self) {
-        let text = format!("{}\n", std::process::id());
+        let text = format!("{:<10}\n", std::process::id());
         let signed = self.file.metadata().and_then(|before| {
             let empty_fetch = if before.len() == 0 { SystemTime::UNIX_EPOCH } else { before.modified()? };
-            self.file.set_len(0)?;
             self.file.write_all(text.as_bytes())?;
+            if before.len() > text.len() as u64 {
+                self.file.set_len(text.len() as u64)?; // it was not ours
+            }
             self.file.set_modified(empty_fetch)
         });
         if let Err(err) = signed {
@@ -262,8 +267,15 @@ impl RunLock {
     }
 
     /// When [`Self::note_empty_fetch`] was last called, by any process.
-    #[must_use]
-    pub fn last_empty_fetch(&self) -> Option<SystemTime> {
+    fn last_empty_fetch(&self) -> Option<SystemTime> {
         self.file.metadata().and_then(|metadata| metadata.modified()).ok()
+    }
+
+    /// How long a notified fetch has to wait still, so that it begins no sooner than `interval` after an empty one.
+    #[must_use]
+    pub fn rest(&self, interval: Duration, now: SystemTime) -> Option<Duration> {
+        // A clock that was set back says nothing.
+        let since = now.duration_since(self.last_empty_fetch()?).ok()?;
+        interval.checked_sub(since).filter(|rest| !rest.is_zero())
     }
 }
