@@ -102,9 +102,13 @@ fn prove(wire: Wire, tls: bool, sample: usize) {
     let seed = seed();
     let what = format!("network cut, {} over {}", wire.name(), if tls { "TLS" } else { "plain HTTP" });
     println!("{what}: CRASH_SEED={seed}");
-    // The longest of a few: dates and signatures differ in length, and results may go in one call or in several.
+    // Dates and signatures differ in length, and results may go in one call or in several: a sample is taken of what is there
+    // in each of a few runs, and all is what is there in any.
     let runs: Vec<_> = (0..5).map(|_| Reached::whole(wire, tls)).collect();
-    let whole = [0, 1].map(|way| runs.iter().map(|run| run[way]).max().unwrap());
+    let whole = [0, 1].map(|way| {
+        let lengths = runs.iter().map(|run| run[way]);
+        if is_full() { lengths.max() } else { lengths.min() }.unwrap()
+    });
     let cuts = cuts(wire, tls, whole, sample, &mut Random(seed));
     let (tried, begun) = (AtomicUsize::new(0), Instant::now());
     let came = for_each_of(AT_ONCE, &cuts, |cut| {
@@ -132,7 +136,7 @@ fn prove(wire: Wire, tls: bool, sample: usize) {
         wrong.len()
     );
     assert!(wrong.is_empty(), "CRASH_SEED={seed}: {wrong:#?}");
-    assert!(reached * 10 >= cuts.len() * 9, "it is not cut");
+    assert!(reached * 2 > cuts.len(), "it is not cut");
 }
 
 /// Makes a test for each wire on which nothing that was handed out is lost with its answer.
