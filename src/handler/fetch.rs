@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Handler, Progress, now, timestamp};
-use crate::action::{ActionId, ActionKey, Batch, Queue, RowStatus};
+use crate::action::{ActionId, ActionKey, Batch, Queue, QueuedAction, RowStatus};
 use crate::collector::CollectorError;
 use crate::config::Ack;
 use crate::crash;
@@ -68,7 +68,7 @@ impl Handler<'_> {
             progress.lasting = progress.lasting.and(Exit::Data);
         }
         drop_repeated(&mut batch, queue, &progress.taken);
-        if !batch.actions.is_empty() {
+        if batch.actions.iter().any(is_anew) {
             self.expect_work();
         }
         crash::point("fetched");
@@ -153,13 +153,17 @@ impl Handler<'_> {
 fn drop_repeated(batch: &mut Batch, queue: Queue, taken: &BTreeSet<(Queue, ActionId)>) {
     let mut seen = BTreeSet::new();
     batch.actions.retain(|row| {
-        let anew = matches!(row.status, RowStatus::Waiting | RowStatus::Notified);
-        let repeated = (anew && taken.contains(&(queue, row.id))) || !seen.insert(row.id);
+        let repeated = (is_anew(row) && taken.contains(&(queue, row.id))) || !seen.insert(row.id);
         if repeated {
             tracing::warn!("{queue}:{} is in the queue again although it has just been taken: left for later", row.id);
         }
         !repeated
     });
+}
+
+/// Whether it was not handed out since it was queued or redone.
+fn is_anew(row: &QueuedAction) -> bool {
+    matches!(row.status, RowStatus::Waiting | RowStatus::Notified)
 }
 
 /// What is remembered about contacts is for people: nothing depends on it.

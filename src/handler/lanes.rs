@@ -112,10 +112,11 @@ impl Handler<'_> {
     /// Lines up everything that waits and is not lined up yet.
     fn line_up(&self, work: &mut Work<'_>) -> Result<(), Error> {
         if self.can_run() {
-            let received = self.ledger.borrow().in_state(State::Received)?;
-            for record in received.into_iter().filter(|record| work.known.insert(record.key)) {
-                work.lanes.push(self.permit(&record).lane(&record.row), record);
-            }
+            self.ledger.borrow().each_in_state(State::Received, |record| {
+                if work.known.insert(record.key) {
+                    work.lanes.push(self.permit(&record).lane(&record.row), record);
+                }
+            })?;
         }
         Ok(())
     }

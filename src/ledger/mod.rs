@@ -112,14 +112,23 @@ impl Ledger {
     /// # Errors
     /// When they cannot be read.
     pub fn in_state(&self, state: State) -> Result<Vec<Record>, LedgerError> {
-        let read = || {
+        let mut all = Vec::new();
+        self.each_in_state(state, |record| all.push(record))?;
+        Ok(all)
+    }
+
+    /// The same one by one, for a state that may be that of very many.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn each_in_state(&self, state: State, mut take: impl FnMut(Record)) -> Result<(), LedgerError> {
+        let mut read = || {
             let mut query = self.connection.prepare_cached(&format!(
                 "SELECT queue, id, generation, endpoint, command, svc_id, svcname, queued_at, reason, tries, state, boot_id
                  FROM action WHERE {} AND state = ?1 ORDER BY rowid",
                 schema::OPEN
             ))?;
-            let rows = query.query_map([state.as_str()], record)?;
-            rows.collect::<rusqlite::Result<_>>()
+            query.query_map([state.as_str()], record)?.try_for_each(|record| record.map(&mut take))
         };
         read().map_err(|error| self.failed(error))
     }
