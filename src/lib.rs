@@ -57,6 +57,13 @@
 //! | a setting | [`config`]: its field with its bounds, its name among the known ones, its line in `examples/actions.toml` and in the manual; `tests/docs` says what is missing |
 //! | a keyword of `node.conf` | [`config`]: `node_conf.rs` reads the file, `keywords.rs` and `references.rs` say what a line means |
 //! | an exchange with a collector | [`collector`]: a codec for each dialect, `dialect.rs` for what they have in common, [`collector::http`] for the wire, `gate.rs` for connecting before there is anything to say |
+//! | who else dequeues for this node | `wake/dequeuers.rs` |
+//! | registration, and the inventory that goes with it | `collector/registration.rs`, `collector/system.rs`; [`config`]: `edit.rs` writes `node.conf` |
+//! | external actions | [`action::external`]; `external.rs` of `executor/` and `handler/`; `commands/systemd_start.rs` and its sister for work in units |
+//! | what is hidden where people look | [`action::redact`] |
+//! | pausing, cancelling, forgetting | `pause.rs`, `orders.rs` and `retention.rs` of [`ledger`] |
+//! | a check of `doctor` | `commands/doctor/` |
+//! | a metric | `telemetry/metrics.rs`, `handler/metrics.rs` |
 //! | a new dialect | a codec in `collector/`, an implementation of `Dialect`, a [`Queue`](action::Queue); `CONTRIBUTING.md` has the steps |
 //! | how a command's process is started | [`executor::launcher`]: a module for each way |
 //! | what happens around a command | [`executor::supervisor`]: it watches and ends it; [`executor::tree`]: what belongs to it; [`executor::record`]: how it is written down |
@@ -71,6 +78,18 @@
 //! | the collector of demonstrations and tests | `collector/`, a package of its own that shares no code with this one |
 //!
 //! # Invariants
+//!
+//! What can be seen of them from outside has a number in the tests:
+//!
+//! * I1: an action's generation starts at most once.
+//! * I2: once it is recorded, exactly one result of it is accepted by the collector, and if nobody can know its end, that result
+//!   says so.
+//! * I3: nothing is acknowledged that is not durable here.
+//! * I4: the result is that of the process.
+//! * I5: no process of an action survives its timeout or its cancellation.
+//! * I6: no process, descriptor, unit, lock or file is left behind.
+//!
+//! How they are kept:
 //!
 //! * Nothing is acknowledged to a collector that is not durable in the [`ledger`].
 //! * A command starts only after its start is durable. So after any crash it is known that it may have run, and it is

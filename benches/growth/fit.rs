@@ -54,11 +54,12 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> String {
         power if power < 0.9 => "less than linear",
         _ => "linear",
     };
+    // The first may have cost nothing more than none.
+    let each = (last.1 / last.0) / (first.1 / first.0);
+    let share =
+        if each.is_finite() { format!("one of {} costs {each:.2} × one of {}; ", last.0, first.0) } else { String::new() };
     format!(
-        "{word}: exponent {power:.3} from {} on, one of {} costs {:.2} × one of {}; {:.4} + {:.4} n, at most {:.0} % off",
-        first.0,
-        last.0,
-        (last.1 / last.0) / (first.1 / first.0),
+        "{word}: exponent {power:.3} from {} on, {share}{:.4} + {:.4} n, at most {:.0} % off",
         first.0,
         line.fixed,
         line.each,

@@ -11,10 +11,10 @@ use crate::contender::Dialect;
 /// program that dequeues.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// Rounds that count; of more than 100 actions a tenth as many, but 5
+    /// Rounds that count; of more than 100 actions a tenth as many, at least 5
     #[arg(long, default_value_t = 30)]
     pub(crate) rounds: usize,
-    /// Rounds before them that do not count [default: a fifteenth, but 1]
+    /// Rounds before them that do not count [default: a fifteenth, at least 1]
     #[arg(long)]
     pub(crate) warm_up: Option<usize>,
     /// How many actions are queued

@@ -107,7 +107,9 @@ pub async fn run(global: &Global, options: &cli::Register) -> Result<Exit, Error
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let outcome = register(&paths.node_conf, choose(all, options.queue)?, options).await?;
+    // Of several only one takes an inventory.
+    let wanted = options.queue.or((options.asset && all.len() > 1).then_some(Queue::Oc3));
+    let outcome = register(&paths.node_conf, choose(all, wanted)?, options).await?;
     print(|out| if global.json { outcome.document(out) } else { outcome.words(out) })
 }
 

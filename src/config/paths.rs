@@ -22,8 +22,6 @@ pub struct Paths {
     pub actions_d: PathBuf,
     /// The directory of the ledger, the lock and the runs.
     pub state: PathBuf,
-    /// The directory of sockets and of nothing that matters after a reboot.
-    pub runtime: PathBuf,
     /// What the agents' daemons keep, their sockets among it.
     pub agent_var: PathBuf,
 }
@@ -47,24 +45,23 @@ impl Paths {
         if let Some(root) = root {
             // children run in "/": a relative root must not change its meaning there
             let root = std::path::absolute(&root).unwrap_or(root);
-            Self::in_etc(&root.join("etc"), root.join("var/actions"), root.join("run"), root.join("var"))
+            Self::in_etc(&root.join("etc"), root.join("var/actions"), root.join("var"))
         } else {
             let state = not_empty("STATE_DIRECTORY")
                 .and_then(|list| first_entry(&list))
                 .unwrap_or_else(|| PathBuf::from("/var/lib/opensvc-actions"));
             let agent_var = PathBuf::from("/var/lib/opensvc");
-            Self::in_etc(Path::new("/etc/opensvc"), state, PathBuf::from("/run/opensvc-actions"), agent_var)
+            Self::in_etc(Path::new("/etc/opensvc"), state, agent_var)
         }
     }
 
-    fn in_etc(etc: &Path, state: PathBuf, runtime: PathBuf, agent_var: PathBuf) -> Self {
+    fn in_etc(etc: &Path, state: PathBuf, agent_var: PathBuf) -> Self {
         Self {
             node_conf: etc.join("node.conf"),
             cluster_conf: etc.join("cluster.conf"),
             actions_toml: etc.join("actions.toml"),
             actions_d: etc.join("actions.d"),
             state,
-            runtime,
             agent_var,
         }
     }
@@ -134,7 +131,6 @@ mod tests {
         assert_eq!(paths.actions_toml, Path::new("/etc/opensvc/actions.toml"));
         assert_eq!(paths.actions_d, Path::new("/etc/opensvc/actions.d"));
         assert_eq!(paths.state, Path::new("/var/lib/opensvc-actions"));
-        assert_eq!(paths.runtime, Path::new("/run/opensvc-actions"));
         assert_eq!(paths.agent_var, Path::new("/var/lib/opensvc"));
         assert_eq!(resolve(Some("/r"), &[], &[]).agent_var, Path::new("/r/var"));
     }
@@ -154,7 +150,7 @@ mod tests {
         fs::write(&file, "# OSVC_ROOT_PATH=/no\nOSVC_ROOT_PATH = \"/from file\" # yes\n").unwrap();
         let env = [("OSVC_ROOT_PATH", "/env")];
         assert_eq!(resolve(Some("/opt"), &env, &[&file]).node_conf, Path::new("/opt/etc/node.conf"));
-        assert_eq!(resolve(None, &env, &[&file]).runtime, Path::new("/env/run"));
+        assert_eq!(resolve(None, &env, &[&file]).state, Path::new("/env/var/actions"));
         assert_eq!(resolve(None, &[], &[&file]).actions_d, Path::new("/from file/etc/actions.d"));
         assert_eq!(resolve(None, &[("OSVC_ROOT_PATH", "")], &[&file]).state, Path::new("/from file/var/actions"));
     }
@@ -171,7 +167,7 @@ mod tests {
     #[test]
     fn a_relative_root_becomes_absolute() {
         let paths = resolve(Some("r"), &[], &[]);
-        assert_eq!(paths.runtime, std::env::current_dir().unwrap().join("r/run"));
+        assert_eq!(paths.state, std::env::current_dir().unwrap().join("r/var/actions"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One round of work: fetch → admit → acknowledge → run → report. It sequences the four kinds of effect and decides
+//! One round of work: fetch → admit → acknowledge → run → report. It sequences the effects and decides
 //! nothing that can be decided in pure code; when there is another round, the wake protocol decides.
 
 /// Says something about an action: a level, its record, more fields of the journal, and the words for people.

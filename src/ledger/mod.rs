@@ -15,7 +15,8 @@
 //! | [`inspect`] | examining it without a trace |
 //! | [`totals`] | how many actions ended how |
 //! | [`orders`] | what a person orders about an action, beside a handler |
-//! | [`pause`], [`contact`] | two small files beside it |
+//! | [`pause`], [`contact`], [`scheduled`] | small files beside it |
+//! | `error.rs` | what can go wrong, and what that smells of |
 //! | `reserve.rs` | room for the day when the disk is full |
 
 pub mod admit;

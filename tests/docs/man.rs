@@ -177,12 +177,16 @@ fn render_command(page: &mut String, parent: &str, command: &clap::Command) {
     for option in command.get_arguments().filter(|argument| !argument.is_global_set() && !argument.is_hide_set()) {
         let Some(long) = option.get_long().filter(|long| *long != "help" && *long != "version") else { continue };
         let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-        write!(page, ".RS\n.TP\n\\fB\\-\\-{}\\fR", roff(long)).unwrap();
+        let short = option.get_short().map_or_else(String::new, |short| format!("\\fB\\-{short}\\fR, "));
+        write!(page, ".RS\n.TP\n{short}\\fB\\-\\-{}\\fR", roff(long)).unwrap();
         if option.get_action().takes_values() {
             let value = option.get_value_names().map(|names| names.join(" ")).unwrap_or_default();
             write!(page, " \\fI{}\\fR", roff(&value)).unwrap();
         }
-        writeln!(page, "\n{}\n.RE", roff(&help)).unwrap();
+        let defaults = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>();
+        let is_shown = option.get_action().takes_values() && !option.is_hide_default_value_set() && !defaults.is_empty();
+        let default = if is_shown { format!(" [default: {}]", defaults.join(",")) } else { String::new() };
+        writeln!(page, "\n{}\n.RE", roff(&format!("{help}{default}"))).unwrap();
     }
 }
 

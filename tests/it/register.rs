@@ -255,6 +255,16 @@ fn a_new_node_of_collector_3_is_offered_rows_after_its_inventory() {
 }
 
 #[test]
+fn of_two_collectors_the_one_that_takes_inventories_gets_it() {
+    let fresh = Fresh::new(&[Dialect::Oc3, Dialect::Rpc]);
+    fresh.run(fresh.as_user()).exits(64).says("--queue oc3 or --queue rpc");
+    fresh.run(fresh.as_user().arg("--asset")).exits(0);
+    fresh.run(fresh.register().arg("--asset")).exits(0);
+    assert_eq!(fresh.collector.registered(NODE).len(), 1);
+    fresh.run(fresh.register().args(["--asset", "--queue", "rpc"])).exits(64).says("--asset is for collector 3");
+}
+
+#[test]
 fn an_inventory_says_what_the_configuration_says() {
     let fresh = Fresh::new(&[Dialect::Oc3]);
     let conf = fresh.conf().replace("[node]\n", "[node]\nenv = PRD\nconnect_to = 10.0.0.5\n");

@@ -145,8 +145,11 @@ impl Machine {
 
     /// Puts the Accept=yes variant in place of the other socket.
     pub(crate) fn install_accept_yes(&self) {
-        for (name, text) in unit_files(&units().join("accept-yes")) {
-            self.write(&format!("/{UNITS}/{name}"), text);
+        for directory in ["accept-yes", "drop-ins/opensvc-actions@.service.d"] {
+            let place = directory.strip_prefix("drop-ins/").map_or(UNITS.to_owned(), |name| format!("{UNITS}/{name}"));
+            for (name, text) in unit_files(&units().join(directory)) {
+                self.write(&format!("/{place}/{name}"), text);
+            }
         }
         self.ok(&["systemctl", "daemon-reload"]);
     }
@@ -301,7 +304,7 @@ pub(crate) fn seen(text: &str) -> Seen {
     }
 }
 
-/// The real collector, inside the machine.
+/// The small collector, inside the machine.
 pub(crate) struct Collector<'a> {
     machine: &'a Machine,
 }
