@@ -56,8 +56,11 @@ pub(crate) fn growth(points: &[(f64, f64)]) -> String {
     };
     // The first may have cost nothing more than none.
     let each = (last.1 / last.0) / (first.1 / first.0);
-    let share =
-        if each.is_finite() { format!("one of {} costs {each:.2} × one of {}; ", last.0, first.0) } else { String::new() };
+    let share = if each.is_finite() {
+        format!("one of {} costs {each:.2} × one of {}; ", last.0, first.0)
+    } else {
+        String::new()
+    };
     format!(
         "{word}: exponent {power:.3} from {} on, {share}{:.4} + {:.4} n, at most {:.0} % off",
         first.0,

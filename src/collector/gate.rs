@@ -164,6 +164,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_has_waited_long_is_not_used() {
+        let (collector, http) = site().await;
+        http.begin(request(collector.local_addr().unwrap(), "first"));
+        let (mut old, _) = collector.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let answered = async {
+            let (mut connection, _) = collector.accept().await.unwrap();
+            serve(&mut connection).await
+        };
+        let (answer, path) = tokio::join!(http.exchange_begun(), answered);
+        assert_eq!((answer.unwrap().unwrap().status, path.as_str()), (200, "/first"));
+        let mut rest = Vec::new();
+        assert_eq!(old.read_to_end(&mut rest).await.unwrap(), 0, "{rest:?}");
+    }
+
+    #[tokio::test]
     async fn what_could_not_be_connected_is_tried_again_when_it_is_to_be_sent() {
         let collector = TcpSocket::new_v4().unwrap();
         collector.bind(([127, 0, 0, 1], 0).into()).unwrap();

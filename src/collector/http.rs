@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response, redirect, retry, tls};
@@ -35,6 +35,9 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
 /// How many times [`QueueSettings::request_timeout`], which is without progress, an exchange may take in all: a peer that
 /// sends a byte now and then must not hold a node up for ever.
 const WHOLE_EXCHANGE: u32 = 10;
+
+/// The longest time that a new connection may wait for its request.
+const LONGEST_FRESH: Duration = Duration::from_millis(250);
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -155,6 +158,8 @@ pub struct Http {
     /// Whether this node has a certificate to show.
     has_identity: bool,
     gate: Gate,
+    /// A connection that has waited for longer is not used: it may be about to be given up, by either side.
+    fresh_for: Duration,
     /// What was begun and is not sent yet.
     begun: Mutex<Option<Begun>>,
 }
@@ -164,6 +169,7 @@ pub struct Http {
 struct Begun {
     request: Request,
     response: JoinHandle<reqwest::Result<Response>>,
+    since: Instant,
 }
 
 impl Drop for Begun {
@@ -214,22 +220,25 @@ impl Http {
         })?;
         let limit = settings.request_timeout.saturating_mul(WHOLE_EXCHANGE);
         let (secret, has_identity) = (settings.uuid.clone(), identity.is_some());
-        Ok(Self { client, secret, limit, has_identity, gate, begun: Mutex::default() })
+        let fresh_for = LONGEST_FRESH.min(settings.connect_timeout / 4).min(settings.request_timeout / 4);
+        Ok(Self { client, secret, limit, has_identity, gate, fresh_for, begun: Mutex::default() })
     }
 
     /// Begins to connect for a request, which is sent by [`Self::exchange_begun`] and not before.
     pub fn begin(&self, request: Request) {
         self.gate.close();
         let response = tokio::spawn(self.prepare(&mut request.clone()).send());
-        self.begun().replace(Begun { request, response });
+        self.begun().replace(Begun { request, response, since: Instant::now() });
     }
 
     /// Sends the request that was begun, and reads the whole answer. `None`: none was begun.
     pub async fn exchange_begun(&self) -> Option<Result<Answer, HttpError>> {
         let mut begun = self.begun().take()?;
-        if begun.response.is_finished() {
-            // Behind the gate nothing comes to an end but what goes wrong: it is tried once more, as nothing was sent.
-            return Some(self.exchange(begun.request.clone()).await);
+        // Behind the gate nothing comes to an end but what goes wrong.
+        if begun.response.is_finished() || begun.since.elapsed() > self.fresh_for {
+            let request = begun.request.clone();
+            drop(begun);
+            return Some(self.exchange(request).await); // nothing was sent yet
         }
         self.gate.open();
         let request = begun.request.clone();

@@ -299,9 +299,12 @@ impl<'a> Run<'a> {
         let nothing_stops = agent.is_ok() && launcher.is_ok() && others.is_empty() && !self.stop.is_asked();
         if fetch && nothing_stops && lock.rest(settings.wake.min_interval, system_time()).is_none() && !self.is_paused()
         {
-            // Its round trips pass while the ledger is opened.
+            // Its round trips pass while the ledger is opened. It gets on whenever this yields.
             collectors.first().into_iter().for_each(Collector::connect);
         }
+        yield_now().await;
+        let boot_id = boot::id().map_err(Error::Start)?;
+        let environment = environment::for_command(std::env::vars_os(), &settings.execution.environment);
         yield_now().await;
         let ledger = RefCell::new(open_ledger(&self.paths.state)?);
         yield_now().await;
@@ -311,8 +314,8 @@ impl<'a> Run<'a> {
             agent,
             state: &self.paths.state,
             launcher,
-            boot_id: boot::id().map_err(Error::Start)?,
-            environment: environment::for_command(std::env::vars_os(), &settings.execution.environment),
+            boot_id,
+            environment,
             ledger,
             wake: self.wake,
             others,

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::action::ActionKey;
 use crate::action::argv::Argv;
 use crate::action::limits::GroupLimits;
+use crate::action::state::Trace;
 use crate::executor::kept;
 use crate::executor::launcher::{self, Job, Launcher, NotLaunched, Supervisor};
 use crate::executor::record::{self, Record};
@@ -26,6 +27,11 @@ use crate::executor::supervisor::{GOES_ON, Spec};
 
 /// How often a handler that attached looks whether the supervisor still lives. One that launched it need not look.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long the claim of a command that could not be started may be held still, before somebody is taken to run it,
+const LET_GO_WITHIN: Duration = Duration::from_secs(1);
+/// and how often that is looked at.
+const LET_GO_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a supervisor may take to hand its record over.
 const OFFER_WITHIN: Duration = Duration::from_secs(5);
@@ -114,7 +120,13 @@ impl Prepared {
             limits: limits.group,
             kill_grace: limits.kill_grace,
         };
-        let supervisor = launcher.launch(job).await?;
+        let supervisor = match launcher.launch(job).await {
+            Err(NotLaunched::Failed(err)) if !never_began(&self.dir, boot_id).await => {
+                tracing::debug!("a supervisor was started all the same: {err}");
+                None
+            }
+            other => other?,
+        };
         let unit = supervisor.is_none().then_some(self.unit);
         let (child, connection) = match supervisor {
             Some(Supervisor { child, connection }) => (Some(child), Some(connection)),
@@ -123,6 +135,20 @@ impl Prepared {
         let heard = Vec::new();
         Ok(Running { dir: self.dir, socket, connection, heard, child, unit, boot_id: boot_id.to_owned() })
     }
+}
+
+/// Whether the claim proves that nobody has started the command, and nobody will. Our own copy of it is closed; process 1 may
+/// have one for a moment still, of a unit that it has just refused.
+async fn never_began(dir: &RunDir, boot_id: &str) -> bool {
+    let let_go = async {
+        loop {
+            match dir.claim(boot_id).map(Claim::trace) {
+                Ok(Trace::Lives) => sleep(LET_GO_EVERY).await,
+                trace => return trace.is_ok_and(|trace| trace == Trace::NeverBegan),
+            }
+        }
+    };
+    timeout(LET_GO_WITHIN, let_go).await == Ok(true)
 }
 
 /// A run that somebody supervises.
@@ -337,4 +363,41 @@ fn listen(dir: &RunDir) -> io::Result<UnixListener> {
         _ => {}
     }
     UnixListener::bind(format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), run::SOCKET))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::action::{ActionId, Queue};
+
+    const BOOT: &str = "this boot";
+
+    fn claimed(state: &tempfile::TempDir) -> (RunDir, File) {
+        let dir = RunDir::of(state.path(), ActionKey { queue: Queue::Oc3, id: ActionId(1), generation: 1 });
+        let claim = dir.create(BOOT).unwrap();
+        (dir, claim)
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_let_go_of_soon_proves_that_nothing_began() {
+        let state = tempfile::tempdir().unwrap();
+        let (dir, claim) = claimed(&state);
+        let let_go = async {
+            sleep(5 * LET_GO_EVERY).await;
+            drop(claim);
+        };
+        assert!(tokio::join!(never_began(&dir, BOOT), let_go).0);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_held_on_or_was_begun_proves_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        let (dir, mut claim) = claimed(&state);
+        assert!(!never_began(&dir, BOOT).await, "somebody holds it");
+        claim.write_all(b"X 1 2 3\n").unwrap();
+        drop(claim);
+        assert!(!never_began(&dir, BOOT).await, "somebody has begun");
+    }
 }

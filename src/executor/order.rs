@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
@@ -32,12 +33,12 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Waits for the order of this process. `None`: the handler has no work for it after all, or is gone. Standard input is
-    /// `/dev/null` from then on: the command gets none of it.
+    /// Waits for the order of this process. `None`: the handler has no work for it after all, or is gone, or this process is
+    /// told to `stop`. Standard input is `/dev/null` from then on: the command gets none of it.
     ///
     /// # Errors
     /// When this is no supervisor, or the order cannot be understood.
-    pub(super) fn wait() -> io::Result<Option<Self>> {
+    pub(super) fn wait(stop: Option<&UnixStream>) -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         let kind = FileType::from_raw_mode(fstat(stdin.as_fd())?.st_mode);
         let given = fcntl_dupfd_cloexec(stdin.as_fd(), 3)?;
@@ -45,16 +46,24 @@ impl Order {
         rustix::stdio::dup2_stdin(&null)?;
         match kind {
             FileType::RegularFile => Ok(Some(Self { claim: File::from(given), handler: None })),
-            FileType::Socket => Self::next(UnixStream::from(given)),
+            FileType::Socket => Self::next(UnixStream::from(given), stop),
             _ => Err(io::Error::new(ErrorKind::InvalidInput, "there is no claim")),
         }
     }
 
-    /// Waits for the next order of a handler. `None`: there is none.
+    /// Waits for the next order of a handler. `None`: there is none, or this process is told to `stop`, which is not about
+    /// a command that may come: another supervisor gets that.
     ///
     /// # Errors
     /// When it cannot be understood.
-    pub(super) fn next(handler: UnixStream) -> io::Result<Option<Self>> {
+    pub(super) fn next(handler: UnixStream, stop: Option<&UnixStream>) -> io::Result<Option<Self>> {
+        if let Some(stop) = stop {
+            let mut ready = [PollFd::new(stop, PollFlags::IN), PollFd::new(&handler, PollFlags::IN)];
+            while poll(&mut ready, None) == Err(Errno::INTR) {}
+            if ready[0].revents().contains(PollFlags::IN) {
+                return Ok(None);
+            }
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0; RUN.len()];

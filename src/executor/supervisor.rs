@@ -102,7 +102,7 @@ impl Spec {
 pub fn run() -> bool {
     // First what needs no action, as an order may not have come yet; an error of that is told where the action is.
     let mut ready = Ready::make();
-    let mut order = Order::wait();
+    let mut order = Order::wait(ready.as_ref().ok().map(|ready| &ready.stop));
     let done = loop {
         match order.map(|order| order.map(|order| see_to(ready.as_mut(), order))) {
             Ok(Some(Ok(Some(handler)))) => {
@@ -110,7 +110,7 @@ pub fn run() -> bool {
                 if let Ok(ready) = &mut ready {
                     ready.this.renew();
                 }
-                order = Order::next(handler);
+                order = Order::next(handler, ready.as_ref().ok().map(|ready| &ready.stop));
             }
             Ok(Some(Ok(None)) | None) => break Ok(()),
             Ok(Some(Err(err))) | Err(err) => break Err(err),

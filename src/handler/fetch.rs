@@ -91,8 +91,10 @@ impl Handler<'_> {
             self.commit_changes(&changes)?;
         }
         if self.settings.queues[index].ack == Ack::Received && !admitted.acknowledge.is_empty() {
-            let unacknowledged = progress.unacknowledged.entry(queue).or_default();
-            unacknowledged.extend(&admitted.acknowledge);
+            // Beside commands only what none of them can be about: a result that is posted meanwhile would be undone.
+            let is_safe = |id: &&ActionId| !progress.is_aside || progress.taken.contains(&(queue, **id));
+            let rows = admitted.acknowledge.iter().filter(is_safe);
+            progress.unacknowledged.entry(queue).or_default().extend(rows);
             if admitted.new.is_empty() {
                 self.acknowledge(&mut progress.unacknowledged).await?;
             }

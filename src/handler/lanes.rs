@@ -314,7 +314,7 @@ impl Progress {
     /// For a fetch that somebody wants now, of every queue, while this goes on.
     fn aside(&mut self, on_the_way: Rc<OnTheWay>) -> Self {
         self.start_afresh();
-        Self { on_the_way, pause_said: self.pause_said, ..Self::default() }
+        Self { on_the_way, pause_said: self.pause_said, is_aside: true, ..Self::default() }
     }
 
     /// Takes up what that has come to.

@@ -120,6 +120,8 @@ pub struct Progress {
     taken: BTreeSet<(Queue, ActionId)>,
     /// Rows that are to be acknowledged, beside the first command.
     unacknowledged: BTreeMap<Queue, Vec<ActionId>>,
+    /// It is that of a fetch beside commands.
+    is_aside: bool,
     /// Results that are being posted beside a fetch.
     on_the_way: Rc<OnTheWay>,
     /// It was said that the node is paused.

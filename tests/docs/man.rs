@@ -184,7 +184,8 @@ fn render_command(page: &mut String, parent: &str, command: &clap::Command) {
             write!(page, " \\fI{}\\fR", roff(&value)).unwrap();
         }
         let defaults = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>();
-        let is_shown = option.get_action().takes_values() && !option.is_hide_default_value_set() && !defaults.is_empty();
+        let is_shown =
+            option.get_action().takes_values() && !option.is_hide_default_value_set() && !defaults.is_empty();
         let default = if is_shown { format!(" [default: {}]", defaults.join(",")) } else { String::new() };
         writeln!(page, "\n{}\n.RE", roff(&format!("{help}{default}"))).unwrap();
     }

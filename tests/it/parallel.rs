@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::{Signal, kill_process};
 
 use crate::interruptions::supervisor_of;
-use crate::support::collector::fault::{Call, Fault, When};
+use crate::support::collector::fault::{Answer, Call, Fault, When};
 use crate::support::collector::state::Event;
 use crate::support::history::Allowed;
 use crate::support::node::{Mark, Node, is_alive};
@@ -306,6 +306,39 @@ fn a_redo_of_an_action_whose_report_hangs_waits_for_that(dialect: Dialect) {
     handler.wait().exits(0);
     assert_eq!((world.node.runs_of(quick), world.node.runs_of(web), world.node.runs_of(db)), (2, 1, 1));
     assert_eq!(world.result(quick).1, "quick\n");
+    world.check();
+}
+
+// An acknowledgement that comes behind a result would undo it: the row would be one that runs, for ever.
+both!(a_fetch_beside_a_command_does_not_acknowledge_what_may_have_its_result_by_then);
+fn a_fetch_beside_a_command_does_not_acknowledge_what_may_have_its_result_by_then(dialect: Dialect) {
+    let world = world(dialect, 2);
+    let mut gate = world.node.gate("gate");
+    world.collector.fail(Call::Ack, When::Nth(1), Fault::Answer(Answer::new(404, "text/plain", "no")));
+    world.collector.fail(Call::Ack, When::Nth(2), Fault::StallBefore);
+    let web = world.enqueue_for("web", "wait gate echo web");
+    let handler = world.node.handler().start();
+    world.node.wait_for_start(web);
+    world.collector.wait_for_count(Call::Ack, 1);
+    world.collector.age(web); // so that it is handed out again
+    let db = world.enqueue_for("db", "echo db");
+    world.run().exits(0); // leaves its mark
+    world.collector.wait_for_count(Call::Ack, 2); // it hangs
+    gate.open();
+    world.collector.wait_for_result(web);
+    world.collector.release();
+    world.collector.wait_for_result(db);
+    handler.wait().exits(0);
+    let events = world.collector.events();
+    let acked: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Acked { ids, .. } => Some(ids.as_slice()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(acked, [[db]], "{events:?}");
+    assert!(world.collector.rows().iter().all(|row| row.status == 'T'));
     world.check();
 }
 

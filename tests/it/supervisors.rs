@@ -135,6 +135,20 @@ fn an_idle_supervisor_that_is_killed_costs_no_action_anything(dialect: Dialect) 
     world.check();
 }
 
+// It is not about a command that comes later.
+both!(an_idle_supervisor_that_is_told_to_end_ends_no_later_command);
+fn an_idle_supervisor_that_is_told_to_end_ends_no_later_command(dialect: Dialect) {
+    let world = world(dialect, "");
+    let (handler, supervisor) = asking(&world);
+    kill_process(Pid::from_raw(supervisor).unwrap(), Signal::TERM).unwrap();
+    assert!(wait_for_exit(supervisor, GONE_WITHIN), "it waits for an order all the same");
+    let next = whose(&world);
+    world.collector.release();
+    handler.wait().exits(0);
+    assert_ne!(told(&world, next), supervisor);
+    world.check();
+}
+
 both!(an_idle_supervisor_ends_with_its_handler);
 fn an_idle_supervisor_ends_with_its_handler(dialect: Dialect) {
     for signal in [Signal::KILL, Signal::TERM] {
