@@ -11,6 +11,7 @@
 //!
 //! | measure | from … to |
 //! | --- | --- |
+//! | first fetch arrived | before the connect of the notification … the collector has the whole request |
 //! | first command started | before the connect of the notification … in the first command's `main` |
 //! | last result accepted | … the answer to the last report was sent |
 //! | exited | … the process was gone. On a listening socket the product stays until nobody has knocked for 250 ms |
