@@ -130,6 +130,12 @@ mod tests {
         String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned()
     }
 
+    /// The same on a connection that is to come.
+    async fn serve_next(collector: &TcpListener) -> String {
+        let (mut connection, _) = collector.accept().await.unwrap();
+        serve(&mut connection).await
+    }
+
     #[tokio::test]
     async fn what_was_begun_is_connected_at_once_and_sent_when_it_is_to_be() {
         let (collector, http) = site().await;
@@ -151,11 +157,8 @@ mod tests {
         let (collector, http) = site().await;
         http.begin(request(collector.local_addr().unwrap(), "first"));
         let (mut unused, _) = collector.accept().await.unwrap();
-        let other = async {
-            let (mut connection, _) = collector.accept().await.unwrap();
-            serve(&mut connection).await
-        };
-        let (answer, path) = tokio::join!(http.exchange(request(collector.local_addr().unwrap(), "other")), other);
+        let (answer, path) =
+            tokio::join!(http.exchange(request(collector.local_addr().unwrap(), "other")), serve_next(&collector));
         assert_eq!((answer.unwrap().status, path.as_str()), (200, "/other"));
         assert!(http.exchange_begun().await.is_none());
         drop(http);
@@ -169,11 +172,7 @@ mod tests {
         http.begin(request(collector.local_addr().unwrap(), "first"));
         let (mut old, _) = collector.accept().await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let answered = async {
-            let (mut connection, _) = collector.accept().await.unwrap();
-            serve(&mut connection).await
-        };
-        let (answer, path) = tokio::join!(http.exchange_begun(), answered);
+        let (answer, path) = tokio::join!(http.exchange_begun(), serve_next(&collector));
         assert_eq!((answer.unwrap().unwrap().status, path.as_str()), (200, "/first"));
         let mut rest = Vec::new();
         assert_eq!(old.read_to_end(&mut rest).await.unwrap(), 0, "{rest:?}");
@@ -188,11 +187,7 @@ mod tests {
         http.begin(request(address, "first"));
         tokio::time::sleep(Duration::from_millis(50)).await; // nobody listens: it is refused
         let collector = collector.listen(5).unwrap();
-        let answered = async {
-            let (mut connection, _) = collector.accept().await.unwrap();
-            serve(&mut connection).await
-        };
-        let (answer, path) = tokio::join!(http.exchange_begun(), answered);
+        let (answer, path) = tokio::join!(http.exchange_begun(), serve_next(&collector));
         assert_eq!((answer.unwrap().unwrap().status, path.as_str()), (200, "/first"));
     }
 }

@@ -3,11 +3,11 @@
 //! Nothing here decides to repeat anything: no redirects (a 302 would turn a POST into a GET), no retries. The crypto
 //! provider is ring: aws-lc-rs costs every new process 40 ms of processor time at its first handshake.
 
+use std::cell::RefCell;
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
@@ -161,7 +161,7 @@ pub struct Http {
     /// A connection that has waited for longer is not used: it may be about to be given up, by either side.
     fresh_for: Duration,
     /// What was begun and is not sent yet.
-    begun: Mutex<Option<Begun>>,
+    begun: RefCell<Option<Begun>>,
 }
 
 /// An exchange whose request waits for its connection, and the connection for the gate. It is given up when it is dropped.
@@ -221,19 +221,19 @@ impl Http {
         let limit = settings.request_timeout.saturating_mul(WHOLE_EXCHANGE);
         let (secret, has_identity) = (settings.uuid.clone(), identity.is_some());
         let fresh_for = LONGEST_FRESH.min(settings.connect_timeout / 4).min(settings.request_timeout / 4);
-        Ok(Self { client, secret, limit, has_identity, gate, fresh_for, begun: Mutex::default() })
+        Ok(Self { client, secret, limit, has_identity, gate, fresh_for, begun: RefCell::default() })
     }
 
     /// Begins to connect for a request, which is sent by [`Self::exchange_begun`] and not before.
     pub fn begin(&self, request: Request) {
         self.gate.close();
         let response = tokio::spawn(self.prepare(&mut request.clone()).send());
-        self.begun().replace(Begun { request, response, since: Instant::now() });
+        self.begun.replace(Some(Begun { request, response, since: Instant::now() }));
     }
 
     /// Sends the request that was begun, and reads the whole answer. `None`: none was begun.
     pub async fn exchange_begun(&self) -> Option<Result<Answer, HttpError>> {
-        let mut begun = self.begun().take()?;
+        let mut begun = self.begun.take()?;
         // Behind the gate nothing comes to an end but what goes wrong.
         if begun.response.is_finished() || begun.since.elapsed() > self.fresh_for {
             let request = begun.request.clone();
@@ -265,15 +265,11 @@ impl Http {
     /// # Errors
     /// As [`Self::exchange`].
     pub async fn observe(&self, mut request: Request) -> Result<(Answer, Seen), HttpError> {
-        self.begun().take(); // which the open gate would let pass
+        self.begun.take(); // which the open gate would let pass
         self.gate.open();
         let trace = self.trace(&request);
         let response = self.prepare(&mut request).send();
         self.answer_to(request, trace, response).await
-    }
-
-    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn trace(&self, request: &Request) -> Trace<'_> {

@@ -297,7 +297,10 @@ impl<'a> Run<'a> {
         let launcher = self.launcher()?;
         let others = dequeuers::find(self.paths, &settings.queues, settings.listener_port, &self.own_ports);
         let nothing_stops = agent.is_ok() && launcher.is_ok() && others.is_empty() && !self.stop.is_asked();
-        if fetch && nothing_stops && lock.rest(settings.wake.min_interval, system_time()).is_none() && !self.is_paused()
+        if fetch
+            && nothing_stops
+            && lock.rest(settings.wake.min_interval, system_time()).is_none()
+            && self.is_unpaused()
         {
             // Its round trips pass while the ledger is opened. It gets on whenever this yields.
             collectors.first().into_iter().for_each(Collector::connect);
@@ -324,9 +327,9 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// As far as can be known: who has to know looks again.
-    fn is_paused(&self) -> bool {
-        Pause::in_force(&self.paths.state, now()).is_ok_and(|pause| pause.is_some())
+    /// Whether it is certain that this node is not paused now.
+    fn is_unpaused(&self) -> bool {
+        Pause::in_force(&self.paths.state, now()).is_ok_and(|pause| pause.is_none())
     }
 
     /// Who starts commands; that there may be nobody is not decided here. Limits of the policy that cannot be held are a
@@ -348,9 +351,8 @@ impl<'a> Run<'a> {
 
     /// Whether a run of the timer would have fetched, and has not come.
     fn timer_is_overdue(&self) -> bool {
-        let state = &self.paths.state;
-        let is_overdue = Standing::look(self.settings, state, now()).is_ok_and(|standing| standing.is_overdue());
-        is_overdue && Pause::in_force(state, now()).is_ok_and(|pause| pause.is_none())
+        let standing = Standing::look(self.settings, &self.paths.state, now());
+        standing.is_ok_and(|standing| standing.is_overdue()) && self.is_unpaused()
     }
 
     /// For the run of a timer. `None`: by the schedule it is its turn, or somebody still waits for a fetch. Otherwise it

@@ -102,7 +102,7 @@ impl Spec {
 pub fn run() -> bool {
     // First what needs no action, as an order may not have come yet; an error of that is told where the action is.
     let mut ready = Ready::make();
-    let mut order = Order::wait(ready.as_ref().ok().map(|ready| &ready.stop));
+    let mut order = Order::wait(stop_of(&ready));
     let done = loop {
         match order.map(|order| order.map(|order| see_to(ready.as_mut(), order))) {
             Ok(Some(Ok(Some(handler)))) => {
@@ -110,7 +110,7 @@ pub fn run() -> bool {
                 if let Ok(ready) = &mut ready {
                     ready.this.renew();
                 }
-                order = Order::next(handler, ready.as_ref().ok().map(|ready| &ready.stop));
+                order = Order::next(handler, stop_of(&ready));
             }
             Ok(Some(Ok(None)) | None) => break Ok(()),
             Ok(Some(Err(err))) | Err(err) => break Err(err),
@@ -121,6 +121,11 @@ pub fn run() -> bool {
         let _ = writeln!(io::stderr(), "opensvc-actions: {ARGUMENT} is for the handler alone (see --help): {err}");
     }
     done.is_ok()
+}
+
+/// By what a supervisor hears that it is told to end, if it could be made ready.
+fn stop_of(ready: &io::Result<Ready>) -> Option<&UnixStream> {
+    ready.as_ref().ok().map(|ready| &ready.stop)
 }
 
 /// Sees to one run. Gives the handler back for which it would see to another.

@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use rustix::process::Pid;
 
@@ -137,9 +138,12 @@ pub(crate) fn seed() -> u64 {
     from_environment("CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one("seed"))
 }
 
+/// How many faults are tried at once.
+pub(crate) const AT_ONCE: usize = 3;
+
 /// Does something for each item, a few at a time: most of it is waiting. Gives what it came to.
 pub(crate) fn for_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    for_each_of(3, items, work)
+    for_each_of(AT_ONCE, items, work)
 }
 
 /// The same, so many at a time.
@@ -150,6 +154,23 @@ pub(crate) fn for_each_of<T: Sync, R: Send>(at_once: usize, items: &[T], work: i
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+/// The same, and tells after each thousand how far it is with `what`.
+pub(crate) fn for_each_told<T: Sync, R: Send>(
+    what: &str,
+    at_once: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let (begun, seconds) = (AtomicUsize::new(0), Instant::now());
+    for_each_of(at_once, items, |item| {
+        let nth = begun.fetch_add(1, Ordering::SeqCst);
+        if nth > 0 && nth % 1000 == 0 {
+            println!("{what}: {nth} of {} points after {:.0} s", items.len(), seconds.elapsed().as_secs_f64());
+        }
+        work(item)
     })
 }
 

@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::story::{COMMANDS, Random, Story, for_each, is_full};
+use crate::story::{AT_ONCE, COMMANDS, Random, Story, for_each_told, is_full};
 use crate::support::Dialect;
 use crate::support::history::Allowed;
 use crate::tracer::{self, Fault, Traced, Who};
@@ -66,17 +65,7 @@ pub(crate) fn sweep(
     let known = all.len();
     let (faults, how) = chosen(all, sample, dialect);
     println!("{what}, {}: {} of {known} points, {how}", dialect.name(), faults.len());
-    let (tried, begun) = (AtomicUsize::new(0), Instant::now());
-    let came = for_each(&faults, |fault| {
-        let nth = tried.fetch_add(1, Ordering::SeqCst);
-        if nth > 0 && nth % 500 == 0 {
-            println!(
-                "{what}, {}: {nth} of {} points after {:.0} s",
-                dialect.name(),
-                faults.len(),
-                begun.elapsed().as_secs_f64()
-            );
-        }
+    let came = for_each_told(&format!("{what}, {}", dialect.name()), AT_ONCE, &faults, |fault| {
         let mut came = try_one(*fault, dialect, &judge);
         for _ in 1..TRIES {
             if came.fired || came.wrong.is_some() {
